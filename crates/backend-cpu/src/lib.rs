@@ -1,0 +1,1 @@
+//! The CPU backend: lowers a program onto the microkernels and runs it.

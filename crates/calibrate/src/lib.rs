@@ -1,0 +1,1 @@
+//! Datasets, streaming observers, ranges, sensitivity and the calibration doctor.

@@ -1,0 +1,3 @@
+//! The program fewbit.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Tables and reports from the documents of the other crates.

@@ -1,0 +1,1 @@
+//! Sessions: takes a program to an executable on a device and runs it.

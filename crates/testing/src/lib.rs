@@ -1,0 +1,1 @@
+//! Graph builders, tolerances and fixtures for tests.
