@@ -1,1 +1,13 @@
-//! CPU microkernels over slices: int8, f32, bf16, each tier behind a feature check.
+//! CPU microkernels: they take slices, never graphs.
+//!
+//! This crate owns the arithmetic of the CPU backend in every instruction-set tier: int8 and float
+//! convolution and matrix products, depthwise convolution, element-wise operators, pooling, resizing,
+//! 256-entry tables and the conversions between float and integer tensors. Activations are NHWC.
+//! It knows no graph, no file format, no thread pool: a caller cuts the work into ranges of output units and
+//! may run them on as many threads as it likes; results do not depend on how the work was cut.
+//!
+//! Every integer kernel equals [the scalar one](Tier::Scalar) bit for bit in every tier.
+
+mod tier;
+
+pub use tier::{ParseTierError, TIER_VARIABLE, Tier, TierToken};
