@@ -1,1 +1,17 @@
-//! The IR, the integer arithmetic, capability documents, the planner and the backend interface.
+//! The heart of fewbit: what a model computes, how it is quantized, what a device can do, and which plan follows.
+//!
+//! This crate owns the IR and its passes, the integer arithmetic every backend must equal, capability documents,
+//! the planner, and the interface of backends. It knows no file format and no hardware: models come from
+//! `fewbit-onnx`, kernels live behind [`backend::Backend`].
+//!
+//! Data goes one way: [`ir::Graph`] → passes → [`ir::Graph`] → (with capability documents and calibration
+//! statistics) → [`plan::Plan`] → quantized [`ir::Graph`], the *program* that a backend compiles.
+
+pub mod backend;
+pub mod capability;
+pub mod error;
+pub mod ir;
+pub mod plan;
+pub mod quant;
+
+pub use error::{CoreError, CoreErrorKind};
