@@ -45,8 +45,8 @@ impl CodeRange {
 
 /// `clamp(rhe(real) + zero_point)`: the last step of every rule. NaN counts as 0.
 pub fn round_to_code(real: f32, zero_point: i32, range: CodeRange) -> i32 {
-    // As i64 the saturating cast cannot overflow when the zero point is added; NaN casts to 0.
-    let code = real.round_ties_even() as i64 + i64::from(zero_point);
+    // The cast saturates and takes NaN to 0.
+    let code = (real.round_ties_even() as i64).saturating_add(i64::from(zero_point));
     code.clamp(i64::from(range.min), i64::from(range.max)) as i32
 }
 
@@ -130,10 +130,12 @@ mod tests {
         assert_eq!(quantize(-1.0, 1.0, 0, CodeRange::U8), 0);
         assert_eq!(quantize(f32::INFINITY, 1.0, 3, CodeRange::U8), 255);
         assert_eq!(quantize(f32::NAN, 1.0, 3, CodeRange::U8), 3);
-        // A division: 0.3 / 0.1f32 in f32 is 3 but times the reciprocal would differ for others; find one.
-        let differs = (1..10_000).map(|i| i as f32 * 0.05).any(|x| {
-            quantize(x, 0.1, 0, CodeRange { min: 0, max: 1 << 20 })
-                != round_to_code(x * (1.0 / 0.1), 0, CodeRange { min: 0, max: 1 << 20 })
+        // Near ties the reciprocal gives another code: a product with it must be told from the division.
+        let wide = CodeRange { min: 0, max: 1 << 20 };
+        let differs = (1..10_000).any(|step| {
+            let scale = 0.3f32;
+            let x = (step as f32 + 0.5) * scale;
+            quantize(x, scale, 0, wide) != round_to_code(x * (1.0 / scale), 0, wide)
         });
         assert!(differs, "the division must be told from the reciprocal");
     }
