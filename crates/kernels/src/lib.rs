@@ -8,6 +8,18 @@
 //!
 //! Every integer kernel equals [the scalar one](Tier::Scalar) bit for bit in every tier.
 
+mod catalog;
+mod error;
+mod int8;
+mod requant;
+mod scratch;
+mod shape;
 mod tier;
 
+pub use catalog::{CATALOG, Element, ErrorBound, Family, KernelInfo, Tile};
+pub use error::{KernelError, KernelErrorKind};
+pub use int8::{ConvInt8, OutSlice};
+pub use requant::{Dequantize, Epilogue, Requantize};
+pub use scratch::Scratch;
+pub use shape::ConvShape;
 pub use tier::{ParseTierError, TIER_VARIABLE, Tier, TierToken};

@@ -1,0 +1,236 @@
+//! int8 convolution: u8 activations × i8 weights → i32 → [`Epilogue`], NHWC, the same bits in every tier.
+//!
+//! `acc[c] = bias[c] + Σ (x - x_zero) * w[c]` over the taps, modulo 2³². A tap outside the image reads `x_zero`.
+//! Matrix products and fully connected layers are 1×1 convolutions ([`ConvShape::gemm`]). In the naming of other
+//! libraries these are the `qu8_qc8w` kernels.
+//!
+//! This module checks arguments, cuts the work into units and prepares the per-channel parameters; its children
+//! own one way of computing each.
+
+mod scalar;
+
+use std::ops::Range;
+
+use crate::error::KernelError;
+use crate::requant::Epilogue;
+use crate::scratch::{Parts, Scratch, space};
+use crate::shape::ConvShape;
+use crate::tier::TierToken;
+
+/// A convolution with its weights packed for one tier. Sharable between threads.
+#[derive(Debug)]
+pub struct ConvInt8 {
+    token: TierToken,
+    shape: ConvShape,
+    /// Per slot: the bias and the sum of the weights, with which the zero point of the input folds into it.
+    bias: Vec<i32>,
+    weight_sums: Vec<i32>,
+    largest_accumulator: u64,
+    strategy: Strategy,
+}
+
+/// How a convolution is computed; chosen from its shape and the tier.
+#[derive(Debug)]
+enum Strategy {
+    Scalar(scalar::Scalar),
+}
+
+/// The output elements of some units, in the type of the epilogue.
+#[derive(Debug)]
+pub enum OutSlice<'a> {
+    /// For [`Epilogue::U8`].
+    U8(&'a mut [u8]),
+    /// For [`Epilogue::I32`].
+    I32(&'a mut [i32]),
+    /// For [`Epilogue::F32`].
+    F32(&'a mut [f32]),
+}
+
+/// What a strategy needs to compute the output elements `elements`.
+struct Job<'a> {
+    input: &'a [u8],
+    x_zero: u8,
+    elements: Range<usize>,
+    /// Per slot: bias with the zero point folded in.
+    bias: &'a [i32],
+    sink: Sink<'a>,
+    /// As many bytes as the strategy asked for.
+    work: &'a mut [u8],
+}
+
+/// An [`Epilogue`] with its per-channel parameters spread over the slots, and the output it writes.
+enum Sink<'a> {
+    U8 { out: &'a mut [u8], multiplier: &'a [f32], zero_point: i32, min: i32, max: i32 },
+    I32 { out: &'a mut [i32] },
+    F32 { out: &'a mut [f32], scale: &'a [f32], bias: &'a [f32], min: f32, max: f32 },
+}
+
+/// Output pixels of one unit.
+const UNIT_PIXELS: usize = 12;
+/// Output channels of one unit where there is one pixel only.
+const UNIT_CHANNELS: usize = 64;
+
+impl ConvInt8 {
+    /// Packs `weights`, `[out_c][kernel_h][kernel_w][in_c / groups]`, for the tier of `token`. Any i8 is a weight,
+    /// -128 too. `bias` has one entry per output channel, in units of the accumulator.
+    pub fn new(
+        token: TierToken,
+        shape: ConvShape,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+    ) -> Result<Self, KernelError> {
+        shape.validate()?;
+        KernelError::check_length("weights", shape.weight_len(), weights.len())?;
+        if let Some(bias) = bias {
+            KernelError::check_length("bias", shape.out_c, bias.len())?;
+        }
+        let strategy = Strategy::Scalar(scalar::Scalar::new(&shape, weights));
+        let mut conv = Self {
+            token,
+            shape,
+            bias: vec![0; shape.out_c],
+            weight_sums: vec![0; shape.out_c],
+            largest_accumulator: 0,
+            strategy,
+        };
+        for c in 0..shape.out_c {
+            let taps = &weights[c * shape.depth()..][..shape.depth()];
+            let magnitude: u64 = taps.iter().map(|w| u64::from(w.unsigned_abs())).sum();
+            let offset = bias.map_or(0, |bias| bias[c]);
+            let largest = u64::from(offset.unsigned_abs()).saturating_add(magnitude.saturating_mul(255));
+            conv.largest_accumulator = conv.largest_accumulator.max(largest);
+            conv.bias[c] = offset;
+            conv.weight_sums[c] = taps.iter().fold(0, |sum: i32, &w| sum.wrapping_add(i32::from(w)));
+        }
+        Ok(conv)
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// The tier it was packed for.
+    pub fn token(&self) -> TierToken {
+        self.token
+    }
+
+    /// No accumulator's magnitude exceeds this, whatever the input: above `i32::MAX` accumulators may wrap.
+    pub fn largest_accumulator(&self) -> u64 {
+        self.largest_accumulator
+    }
+
+    /// Independent units of work.
+    pub fn units(&self) -> usize {
+        self.shape.output_len().div_ceil(self.unit_len())
+    }
+
+    /// Output elements that `units` cover: a contiguous range of the NHWC output.
+    pub fn unit_range(&self, units: Range<usize>) -> Range<usize> {
+        let len = self.shape.output_len();
+        let clip = |unit: usize| unit.saturating_mul(self.unit_len()).min(len);
+        clip(units.start)..clip(units.end)
+    }
+
+    /// Output elements of every unit but the last, which may be shorter.
+    fn unit_len(&self) -> usize {
+        match &self.strategy {
+            _ if self.shape.pixels() == 1 => UNIT_CHANNELS,
+            Strategy::Scalar(_) => UNIT_PIXELS * self.shape.out_c,
+        }
+    }
+
+    /// Bytes of scratch memory that [`run`](Self::run) needs, in each thread.
+    pub fn scratch_len(&self) -> usize {
+        let slots = self.bias.len();
+        space::<i32>(slots) + 2 * space::<f32>(slots) + self.work_len()
+    }
+
+    fn work_len(&self) -> usize {
+        match &self.strategy {
+            Strategy::Scalar(scalar) => scalar.work_len(),
+        }
+    }
+
+    /// Computes the output elements of `units` into `out`, which has exactly their length.
+    ///
+    /// `input` is the whole input tensor and `x_zero` its zero point, which may differ from run to run. The result
+    /// does not depend on how the units are split into calls.
+    pub fn run(
+        &self,
+        input: &[u8],
+        x_zero: u8,
+        units: Range<usize>,
+        epilogue: &Epilogue<'_>,
+        out: OutSlice<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), KernelError> {
+        KernelError::check_length("input", self.shape.input_len(), input.len())?;
+        if units.start > units.end || units.end > self.units() {
+            return Err(KernelError::parameter(format!(
+                "expected units within 0..{}, found {units:?}",
+                self.units()
+            )));
+        }
+        let elements = self.unit_range(units);
+        let slots = self.bias.len();
+        let mut parts = Parts(scratch.bytes(self.scratch_len())?);
+        let bias = parts.take::<i32>(slots);
+        let scale = parts.take::<f32>(slots);
+        let offset = parts.take::<f32>(slots);
+        let sink = match (epilogue, out) {
+            (Epilogue::U8(requantize), OutSlice::U8(out)) => {
+                KernelError::check_length("output", elements.len(), out.len())?;
+                self.spread("multipliers", requantize.multiplier(), scale)?;
+                let (min, max) = requantize.bounds();
+                Sink::U8 { out, multiplier: scale, zero_point: requantize.zero_point(), min, max }
+            }
+            (Epilogue::I32, OutSlice::I32(out)) => {
+                KernelError::check_length("output", elements.len(), out.len())?;
+                Sink::I32 { out }
+            }
+            (Epilogue::F32(dequantize), OutSlice::F32(out)) => {
+                KernelError::check_length("output", elements.len(), out.len())?;
+                self.spread("scales", dequantize.scale, scale)?;
+                // -0.0 is the addend that changes nothing.
+                self.spread("float bias", dequantize.bias.unwrap_or(&[-0.0]), offset)?;
+                Sink::F32 { out, scale, bias: offset, min: dequantize.min, max: dequantize.max }
+            }
+            (epilogue, out) => {
+                return Err(KernelError::output_type(format!(
+                    "expected an output slice of the epilogue's type, found epilogue {epilogue:?} and {}",
+                    out.type_name()
+                )));
+            }
+        };
+        for ((folded, &bias), &sum) in bias.iter_mut().zip(&self.bias).zip(&self.weight_sums) {
+            *folded = bias.wrapping_sub(sum.wrapping_mul(i32::from(x_zero)));
+        }
+        let job = Job { input, x_zero, elements, bias, sink, work: &mut parts.0[..self.work_len()] };
+        match &self.strategy {
+            Strategy::Scalar(scalar) => scalar.run(&self.shape, job),
+        }
+        Ok(())
+    }
+
+    /// Spreads one value, or one per output channel, over the slots.
+    fn spread(&self, what: &str, values: &[f32], slots: &mut [f32]) -> Result<(), KernelError> {
+        if let &[value] = values {
+            slots.fill(value);
+            return Ok(());
+        }
+        KernelError::check_length(what, self.shape.out_c, values.len())?;
+        slots.copy_from_slice(values);
+        Ok(())
+    }
+}
+
+impl OutSlice<'_> {
+    fn type_name(&self) -> &'static str {
+        match self {
+            OutSlice::U8(_) => "u8",
+            OutSlice::I32(_) => "i32",
+            OutSlice::F32(_) => "f32",
+        }
+    }
+}

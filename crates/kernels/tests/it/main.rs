@@ -1,0 +1,3 @@
+//! Behaviour of the kernels as their callers see it.
+
+mod int8;
