@@ -8,10 +8,13 @@
 
 mod dtype;
 mod graph;
+pub mod hash;
 mod id;
 mod op;
 mod shape;
 mod tensor;
+pub mod text;
+pub mod verify;
 
 pub use dtype::{DType, ParseDTypeError};
 pub use graph::{Graph, Node, Value};
