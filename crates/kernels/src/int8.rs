@@ -7,10 +7,17 @@
 //! This module checks arguments, cuts the work into units and prepares the per-channel parameters; its children
 //! own one way of computing each.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod dense;
+mod isa;
+mod mem;
+mod rows;
 mod scalar;
 
 use std::ops::Range;
 
+use self::isa::Isa;
 use crate::error::KernelError;
 use crate::requant::Epilogue;
 use crate::scratch::{Parts, Scratch, space};
@@ -26,13 +33,24 @@ pub struct ConvInt8 {
     bias: Vec<i32>,
     weight_sums: Vec<i32>,
     largest_accumulator: u64,
+    slots: Slots,
     strategy: Strategy,
+}
+
+/// Where the parameters of each output channel lie in the arrays that kernels read: every group's `wide` channels
+/// fill the first of `padded` slots.
+#[derive(Debug, Clone, Copy)]
+struct Slots {
+    groups: usize,
+    wide: usize,
+    padded: usize,
 }
 
 /// How a convolution is computed; chosen from its shape and the tier.
 #[derive(Debug)]
 enum Strategy {
     Scalar(scalar::Scalar),
+    Dense(dense::Dense),
 }
 
 /// The output elements of some units, in the type of the epilogue.
@@ -84,24 +102,38 @@ impl ConvInt8 {
         if let Some(bias) = bias {
             KernelError::check_length("bias", shape.out_c, bias.len())?;
         }
-        let strategy = Strategy::Scalar(scalar::Scalar::new(&shape, weights));
-        let mut conv = Self {
-            token,
-            shape,
-            bias: vec![0; shape.out_c],
-            weight_sums: vec![0; shape.out_c],
-            largest_accumulator: 0,
-            strategy,
+        let strategy = match Isa::new(token) {
+            None => Strategy::Scalar(scalar::Scalar::new(&shape, weights)),
+            Some(isa) => Strategy::Dense(dense::Dense::new(isa, &shape, weights)),
         };
+        let wide = shape.out_c / shape.groups;
+        let slots = match &strategy {
+            Strategy::Scalar(_) => Slots { groups: 1, wide: shape.out_c, padded: shape.out_c },
+            Strategy::Dense(dense) => Slots { groups: shape.groups, wide, padded: dense.group_slots() },
+        };
+        let mut largest_accumulator = 0;
+        let mut weight_sums = Vec::with_capacity(shape.out_c);
         for c in 0..shape.out_c {
             let taps = &weights[c * shape.depth()..][..shape.depth()];
             let magnitude: u64 = taps.iter().map(|w| u64::from(w.unsigned_abs())).sum();
             let offset = bias.map_or(0, |bias| bias[c]);
             let largest = u64::from(offset.unsigned_abs()).saturating_add(magnitude.saturating_mul(255));
-            conv.largest_accumulator = conv.largest_accumulator.max(largest);
-            conv.bias[c] = offset;
-            conv.weight_sums[c] = taps.iter().fold(0, |sum: i32, &w| sum.wrapping_add(i32::from(w)));
+            largest_accumulator = largest.max(largest_accumulator);
+            weight_sums.push(taps.iter().fold(0, |sum: i32, &w| sum.wrapping_add(i32::from(w))));
         }
+        let mut conv = Self {
+            token,
+            shape,
+            bias: vec![0; slots.len()],
+            weight_sums: vec![0; slots.len()],
+            largest_accumulator,
+            slots,
+            strategy,
+        };
+        if let Some(bias) = bias {
+            slots.spread(bias, &mut conv.bias);
+        }
+        slots.spread(&weight_sums, &mut conv.weight_sums);
         Ok(conv)
     }
 
@@ -135,8 +167,8 @@ impl ConvInt8 {
     /// Output elements of every unit but the last, which may be shorter.
     fn unit_len(&self) -> usize {
         match &self.strategy {
-            _ if self.shape.pixels() == 1 => UNIT_CHANNELS,
-            Strategy::Scalar(_) => UNIT_PIXELS * self.shape.out_c,
+            _ if self.shape.pixels() == 1 && self.shape.groups == 1 => UNIT_CHANNELS,
+            Strategy::Scalar(_) | Strategy::Dense(_) => UNIT_PIXELS * self.shape.out_c,
         }
     }
 
@@ -149,6 +181,7 @@ impl ConvInt8 {
     fn work_len(&self) -> usize {
         match &self.strategy {
             Strategy::Scalar(scalar) => scalar.work_len(),
+            Strategy::Dense(dense) => dense.work_len(&self.shape),
         }
     }
 
@@ -209,6 +242,7 @@ impl ConvInt8 {
         let job = Job { input, x_zero, elements, bias, sink, work: &mut parts.0[..self.work_len()] };
         match &self.strategy {
             Strategy::Scalar(scalar) => scalar.run(&self.shape, job),
+            Strategy::Dense(dense) => dense.run(&self.shape, job),
         }
         Ok(())
     }
@@ -220,8 +254,20 @@ impl ConvInt8 {
             return Ok(());
         }
         KernelError::check_length(what, self.shape.out_c, values.len())?;
-        slots.copy_from_slice(values);
+        self.slots.spread(values, slots);
         Ok(())
+    }
+}
+
+impl Slots {
+    fn len(self) -> usize {
+        self.groups * self.padded
+    }
+
+    fn spread<T: Copy>(self, values: &[T], slots: &mut [T]) {
+        for (slots, values) in slots.chunks_exact_mut(self.padded).zip(values.chunks_exact(self.wide)) {
+            slots[..self.wide].copy_from_slice(values);
+        }
     }
 }
 

@@ -56,6 +56,32 @@ impl std::fmt::Debug for Scratch {
     }
 }
 
+/// Memory of fixed size, aligned to a cache line: packed weights.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+}
+
+impl Aligned {
+    /// At least `bytes` zeros, rounded up to whole cache lines.
+    pub(crate) fn zeroed(bytes: usize) -> Self {
+        Self { lines: vec![Line([0; LINE]); bytes.div_ceil(LINE)] }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+}
+
+impl std::fmt::Debug for Aligned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aligned").field("bytes", &self.bytes().len()).finish()
+    }
+}
+
 /// Bytes that `count` elements of `T` take in scratch memory: whole cache lines.
 pub(crate) fn space<T>(count: usize) -> usize {
     (count * size_of::<T>()).next_multiple_of(LINE)
