@@ -207,10 +207,7 @@ fn plain_name(name: &str) -> Option<&str> {
 
 fn open_npz(path: &Path, inputs: &[InputSpec]) -> Result<(Source, Option<Vec<i64>>)> {
     let mut archive = npy::Archive::open(path)?;
-    let labels = match archive.read("labels")? {
-        Some(labels) => Some(labels.to_i64_vec()),
-        None => None,
-    };
+    let labels = archive.read("labels")?.map(|labels| labels.to_i64_vec());
     let named: Option<Vec<Tensor>> = inputs
         .iter()
         .map(|input| archive.read(&input.name).transpose())

@@ -106,4 +106,4 @@ impl From<CoreError> for CalibrateError {
 }
 
 /// The result of this crate's fallible functions.
-pub type Result<T, E = CalibrateError> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = CalibrateError> = std::result::Result<T, E>;

@@ -185,7 +185,7 @@ fn least_divergence(histogram: &Histogram, (min, max): (f32, f32)) -> (f32, f32)
         if end > LEVELS {
             kept += counts[end - 1];
         }
-        if (end - LEVELS) % 16 != 0 && end != BINS {
+        if !(end - LEVELS).is_multiple_of(16) && end != BINS {
             continue;
         }
         // What is cut off counts as the last bin of the reference, but not of the candidate.
