@@ -11,6 +11,7 @@ pub mod backend;
 pub mod capability;
 pub mod error;
 pub mod ir;
+pub mod lower;
 pub mod plan;
 pub mod quant;
 

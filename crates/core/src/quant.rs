@@ -5,5 +5,6 @@
 
 pub mod convert;
 mod params;
+pub mod weights;
 
 pub use params::{Granularity, QuantParams, Scheme, Symmetry};
