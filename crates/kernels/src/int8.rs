@@ -10,6 +10,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dense;
+mod depthwise;
 mod isa;
 mod mem;
 mod rows;
@@ -37,13 +38,13 @@ pub struct ConvInt8 {
     strategy: Strategy,
 }
 
-/// Where the parameters of each output channel lie in the arrays that kernels read: every group's `wide` channels
-/// fill the first of `padded` slots.
+/// Where the parameters of each output channel lie in the arrays that kernels read.
 #[derive(Debug, Clone, Copy)]
-struct Slots {
-    groups: usize,
-    wide: usize,
-    padded: usize,
+enum Slots {
+    /// Every group's `wide` channels fill the first of `padded` slots.
+    Groups { groups: usize, wide: usize, padded: usize },
+    /// Blocks of channels in the order of [`depthwise::channel_slot`].
+    Blocks { channels: usize, block: usize },
 }
 
 /// How a convolution is computed; chosen from its shape and the tier.
@@ -51,6 +52,7 @@ struct Slots {
 enum Strategy {
     Scalar(scalar::Scalar),
     Dense(dense::Dense),
+    Depthwise(depthwise::Depthwise),
 }
 
 /// The output elements of some units, in the type of the epilogue.
@@ -104,12 +106,18 @@ impl ConvInt8 {
         }
         let strategy = match Isa::new(token) {
             None => Strategy::Scalar(scalar::Scalar::new(&shape, weights)),
+            Some(isa) if shape.is_depthwise() => {
+                Strategy::Depthwise(depthwise::Depthwise::new(isa, &shape, weights))
+            }
             Some(isa) => Strategy::Dense(dense::Dense::new(isa, &shape, weights)),
         };
         let wide = shape.out_c / shape.groups;
         let slots = match &strategy {
-            Strategy::Scalar(_) => Slots { groups: 1, wide: shape.out_c, padded: shape.out_c },
-            Strategy::Dense(dense) => Slots { groups: shape.groups, wide, padded: dense.group_slots() },
+            Strategy::Scalar(_) => Slots::Groups { groups: 1, wide: shape.out_c, padded: shape.out_c },
+            Strategy::Dense(dense) => {
+                Slots::Groups { groups: shape.groups, wide, padded: dense.group_slots() }
+            }
+            Strategy::Depthwise(depthwise) => depthwise.slots(&shape),
         };
         let mut largest_accumulator = 0;
         let mut weight_sums = Vec::with_capacity(shape.out_c);
@@ -168,6 +176,7 @@ impl ConvInt8 {
     fn unit_len(&self) -> usize {
         match &self.strategy {
             _ if self.shape.pixels() == 1 && self.shape.groups == 1 => UNIT_CHANNELS,
+            Strategy::Depthwise(_) => self.shape.out_w * self.shape.out_c,
             Strategy::Scalar(_) | Strategy::Dense(_) => UNIT_PIXELS * self.shape.out_c,
         }
     }
@@ -182,6 +191,7 @@ impl ConvInt8 {
         match &self.strategy {
             Strategy::Scalar(scalar) => scalar.work_len(),
             Strategy::Dense(dense) => dense.work_len(&self.shape),
+            Strategy::Depthwise(depthwise) => depthwise.work_len(&self.shape),
         }
     }
 
@@ -243,6 +253,7 @@ impl ConvInt8 {
         match &self.strategy {
             Strategy::Scalar(scalar) => scalar.run(&self.shape, job),
             Strategy::Dense(dense) => dense.run(&self.shape, job),
+            Strategy::Depthwise(depthwise) => depthwise.run(&self.shape, job),
         }
         Ok(())
     }
@@ -261,12 +272,28 @@ impl ConvInt8 {
 
 impl Slots {
     fn len(self) -> usize {
-        self.groups * self.padded
+        match self {
+            Slots::Groups { groups, padded, .. } => groups * padded,
+            Slots::Blocks { channels, block } => channels.next_multiple_of(block),
+        }
     }
 
     fn spread<T: Copy>(self, values: &[T], slots: &mut [T]) {
-        for (slots, values) in slots.chunks_exact_mut(self.padded).zip(values.chunks_exact(self.wide)) {
-            slots[..self.wide].copy_from_slice(values);
+        match self {
+            Slots::Groups { wide, padded, .. } => {
+                for (slots, values) in slots.chunks_exact_mut(padded).zip(values.chunks_exact(wide)) {
+                    slots[..wide].copy_from_slice(values);
+                }
+            }
+            Slots::Blocks { block, .. } => {
+                for (slots, values) in slots.chunks_exact_mut(block).zip(values.chunks(block)) {
+                    // Four neighbours stay neighbours.
+                    for (i, values) in values.chunks(4).enumerate() {
+                        slots[depthwise::channel_slot(block, i * 4)..][..values.len()]
+                            .copy_from_slice(values);
+                    }
+                }
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::Sink;
 use super::avx512;
 use super::dense::PanelJob;
+use super::depthwise::{Planes, RowJob};
 use crate::tier::{Tier, TierToken};
 
 /// An instruction set that this machine has.
@@ -37,7 +38,7 @@ impl Isa {
     /// Registers across the widest panel; of a `single` pixel, a divisor of a unit's.
     pub(super) fn most_vectors(self, _single: bool) -> usize {
         match self.kind {
-            Kind::Avx512 => avx512::MOST_VECTORS,
+            Kind::Avx512 => avx512::gemm::MOST_VECTORS,
         }
     }
 
@@ -59,7 +60,28 @@ impl Isa {
     pub(super) fn panel(self, job: &PanelJob<'_>, sink: &mut Sink<'_>) {
         match self.kind {
             // SAFETY: `Isa::new` took a token of the tier, so the CPU has its features.
-            Kind::Avx512 => unsafe { avx512::panel(job, sink) },
+            Kind::Avx512 => unsafe { avx512::gemm::panel(job, sink) },
+        }
+    }
+
+    /// Channels of a block of a depthwise convolution: four registers of lanes.
+    pub(super) fn depthwise_block(self) -> usize {
+        4 * self.lanes()
+    }
+
+    /// Interleaves the rows of a block of channels.
+    pub(super) fn interleave(self, job: &Planes<'_>, planes: &mut [u8]) {
+        match self.kind {
+            // SAFETY: as in `panel`.
+            Kind::Avx512 => unsafe { avx512::depthwise::interleave(job, planes) },
+        }
+    }
+
+    /// Computes a row of a depthwise convolution.
+    pub(super) fn depthwise_row(self, job: &RowJob<'_>, sink: &mut Sink<'_>) {
+        match self.kind {
+            // SAFETY: as in `panel`.
+            Kind::Avx512 => unsafe { avx512::depthwise::row(job, sink) },
         }
     }
 }

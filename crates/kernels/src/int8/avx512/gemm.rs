@@ -1,0 +1,93 @@
+//! Matrix products.
+#![expect(unsafe_code, reason = "unchecked reads of activations; see each SAFETY comment")]
+
+#[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
+use std::arch::x86_64::*;
+
+use super::{Finish, LANES, load, load_f32, load_i32, store_f32, store_i32};
+use crate::int8::Sink;
+use crate::int8::dense::{PanelJob, tile_rows};
+
+/// Registers across the widest panel.
+pub(in crate::int8) const MOST_VECTORS: usize = 4;
+/// Rows of the tallest tile by registers across: 24 accumulators leave room for weights and activations.
+const MOST_ROWS: [usize; MOST_VECTORS + 1] = [0, 12, 12, 8, 6];
+
+/// Computes one panel.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(in crate::int8) fn panel(job: &PanelJob<'_>, sink: &mut Sink<'_>) {
+    let rows = tile_rows(job.reads.pixels(), MOST_ROWS[job.vectors]);
+    macro_rules! tiles {
+        ($vectors:literal: $($rows:literal)*) => {
+            for (first, rows) in rows {
+                match rows {
+                    $($rows => tile::<$rows, $vectors>(job, first, sink),)*
+                    _ => unreachable!("tile_rows keeps to the tallest tile"),
+                }
+            }
+        };
+    }
+    match job.vectors {
+        1 => tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12),
+        2 => tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12),
+        3 => tiles!(3: 1 2 3 4 5 6 7 8),
+        4 => tiles!(4: 1 2 3 4 5 6),
+        _ => unreachable!("panels have at most four vectors"),
+    }
+}
+
+/// Computes `ROWS` pixels by `VECTORS` registers of channels.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn tile<const ROWS: usize, const VECTORS: usize>(job: &PanelJob<'_>, first: usize, sink: &mut Sink<'_>) {
+    let mut acc = [[_mm512_setzero_si512(); VECTORS]; ROWS];
+    for (v, bias) in job.bias.as_chunks::<LANES>().0.iter().take(VECTORS).enumerate() {
+        let bias = load_i32(bias);
+        for row in &mut acc {
+            row[v] = bias;
+        }
+    }
+    let (steps, _) = job.weights.as_chunks::<64>();
+    for segment in 0..job.reads.segments {
+        let rows = job.reads.rows::<ROWS>(segment, first);
+        let weights = &steps[segment * job.steps * VECTORS..][..job.steps * VECTORS];
+        for (step, weights) in weights.chunks_exact(VECTORS).enumerate() {
+            let mut w = [_mm512_setzero_si512(); VECTORS];
+            for v in 0..VECTORS {
+                w[v] = load(&weights[v]);
+            }
+            for r in 0..ROWS {
+                // SAFETY: `job.reads` was made with segments of `4 * job.steps` bytes and `step < job.steps`.
+                let x = _mm512_set1_epi32(unsafe { rows[r].word(step) });
+                for v in 0..VECTORS {
+                    acc[r][v] = _mm512_dpbusd_epi32(acc[r][v], x, w[v]);
+                }
+            }
+        }
+    }
+    let at = job.out_at + first * job.out_stride;
+    match sink {
+        Sink::U8 { out, multiplier, zero_point, min, max } => {
+            let finish = Finish::new(job.slots(multiplier), *zero_point, *min, *max);
+            finish.tile(&acc, &mut out[at..], job.out_stride, job.columns);
+        }
+        Sink::I32 { out } => {
+            for (r, row) in acc.iter().enumerate() {
+                for (v, &value) in row.iter().enumerate() {
+                    store_i32(&mut out[at + r * job.out_stride..], job.columns, v, value);
+                }
+            }
+        }
+        Sink::F32 { out, scale, bias, min, max } => {
+            let (min, max) = (_mm512_set1_ps(*min), _mm512_set1_ps(*max));
+            let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
+            for (r, row) in acc.iter().enumerate() {
+                for (v, &value) in row.iter().enumerate() {
+                    let value = _mm512_mul_ps(_mm512_cvtepi32_ps(value), load_f32(&scale[v]));
+                    let value = _mm512_add_ps(value, load_f32(&bias[v]));
+                    let value = _mm512_min_ps(_mm512_max_ps(value, min), max);
+                    store_f32(&mut out[at + r * job.out_stride..], job.columns, v, value);
+                }
+            }
+        }
+    }
+}

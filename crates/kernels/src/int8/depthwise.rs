@@ -1,0 +1,212 @@
+//! Depthwise convolutions: one filter per channel.
+//!
+//! A dot-product instruction sums four neighbouring bytes, so four rows of the image are interleaved channel by
+//! channel in scratch memory first: *planes*, one set for every input column, *quads* of rows deep. An output pixel
+//! then takes one instruction per register, quad and kernel column. Planes serve every output column whose taps
+//! touch them, and as many output rows as fit their rows: the weights are packed once for each such *shift*.
+
+use super::isa::Isa;
+use super::{Job, Slots};
+use crate::scratch::{Aligned, Parts, space};
+use crate::shape::ConvShape;
+
+/// Weights of a depthwise convolution packed for one instruction set.
+#[derive(Debug)]
+pub(super) struct Depthwise {
+    isa: Isa,
+    /// Groups of four rows that the kernel's rows take.
+    quads: usize,
+    /// Output rows computed from the same planes.
+    shifts: usize,
+    /// `[blocks][shifts][kernel_w][quads][4 registers]` of the instruction set's packing.
+    packed: Aligned,
+    /// Output columns whose planes exist at once.
+    chunk: usize,
+}
+
+/// The planes of some input columns and one block of channels.
+pub(super) struct Planes<'a> {
+    pub(super) input: &'a [u8],
+    pub(super) x_zero: u8,
+    /// For each row of every quad, where the block of its first pixel lies in the input, or [`OUTSIDE`].
+    pub(super) rows: &'a [usize],
+    /// Bytes from one input pixel to the next.
+    pub(super) stride: usize,
+    /// Channels of the block that exist.
+    pub(super) channels: usize,
+    pub(super) columns: usize,
+    /// Input column of the first planes, plus `pad_left`.
+    first: usize,
+    pad_left: usize,
+    in_w: usize,
+}
+
+impl Planes<'_> {
+    pub(super) fn quads(&self) -> usize {
+        self.rows.len() / 4
+    }
+
+    /// Input column of planes `column`, `None` outside the image.
+    pub(super) fn input_column(&self, column: usize) -> Option<usize> {
+        (self.first + column).checked_sub(self.pad_left).filter(|&ix| ix < self.in_w)
+    }
+}
+
+/// A row of output pixels for one block of channels.
+pub(super) struct RowJob<'a> {
+    pub(super) planes: &'a [u8],
+    pub(super) quads: usize,
+    /// Of this block and shift.
+    pub(super) weights: &'a [u8],
+    /// Of this block, a value for every lane.
+    pub(super) bias: &'a [i32],
+    /// First slot of the block.
+    slot: usize,
+    /// Channels of the block that exist.
+    pub(super) channels: usize,
+    pub(super) stride_w: usize,
+    pub(super) dilation_w: usize,
+    /// Output pixels.
+    pub(super) pixels: usize,
+    pub(super) out_at: usize,
+    pub(super) out_stride: usize,
+}
+
+impl RowJob<'_> {
+    /// The sink's parameters of this block's lanes.
+    pub(super) fn slots<'a>(&self, parameters: &'a [f32]) -> &'a [f32] {
+        &parameters[self.slot..][..self.bias.len()]
+    }
+}
+
+/// Stands for a row outside the image.
+pub(super) const OUTSIDE: usize = usize::MAX;
+
+/// Bytes of planes that exist at once: they stay in the first-level cache.
+const PLANE_BYTES: usize = 16 * 1024;
+
+impl Depthwise {
+    pub(super) fn new(isa: Isa, shape: &ConvShape, weights: &[i8]) -> Self {
+        let quads = shape.kernel_h.div_ceil(4);
+        // Rows of dilated taps are shared by no other output row.
+        let spare = if shape.dilation_h == 1 { quads * 4 - shape.kernel_h } else { 0 };
+        let shifts = (spare / shape.stride_h + 1).min(shape.out_h);
+        let block = isa.depthwise_block();
+        let lanes = block / 4;
+        let mut depthwise = Self { isa, quads, shifts, packed: Aligned::zeroed(0), chunk: 0 };
+        let mut packed =
+            Aligned::zeroed(shape.out_c.div_ceil(block) * shifts * depthwise.weight_bytes(shape));
+        for c in 0..shape.out_c {
+            let slot = channel_slot(block, c % block);
+            for shift in 0..shifts {
+                let at = (c / block * shifts + shift) * depthwise.weight_bytes(shape);
+                let bytes = &mut packed.bytes_mut()[at..][..depthwise.weight_bytes(shape)];
+                for ky in 0..shape.kernel_h {
+                    for kx in 0..shape.kernel_w {
+                        let row = ky + shift * shape.stride_h;
+                        let register = (kx * quads + row / 4) * 4 + slot / lanes;
+                        let bytes = &mut bytes[register * isa.packed_bytes()..][..isa.packed_bytes()];
+                        let w = weights[(c * shape.kernel_h + ky) * shape.kernel_w + kx];
+                        isa.pack(bytes, slot % lanes, row % 4, w);
+                    }
+                }
+            }
+        }
+        depthwise.packed = packed;
+        let fits = PLANE_BYTES / (depthwise.column_bytes() * shape.stride_w);
+        depthwise.chunk = fits.next_multiple_of(4).min(shape.out_w);
+        depthwise
+    }
+
+    /// Packed bytes of one block and shift.
+    fn weight_bytes(&self, shape: &ConvShape) -> usize {
+        shape.kernel_w * self.quads * 4 * self.isa.packed_bytes()
+    }
+
+    /// Bytes of the planes of one column.
+    fn column_bytes(&self) -> usize {
+        self.quads * 4 * self.isa.depthwise_block()
+    }
+
+    /// Columns of planes that `chunk` output columns read.
+    fn columns(shape: &ConvShape, chunk: usize) -> usize {
+        (chunk - 1) * shape.stride_w + (shape.kernel_w - 1) * shape.dilation_w + 1
+    }
+
+    /// The order in which the lanes of accumulators hold the channels.
+    pub(super) fn slots(&self, shape: &ConvShape) -> Slots {
+        Slots::Blocks { channels: shape.out_c, block: self.isa.depthwise_block() }
+    }
+
+    pub(super) fn work_len(&self, shape: &ConvShape) -> usize {
+        space::<u8>(Self::columns(shape, self.chunk) * self.column_bytes()) + space::<usize>(self.quads * 4)
+    }
+
+    pub(super) fn run(&self, shape: &ConvShape, job: Job<'_>) {
+        let Job { input, x_zero, elements, bias, mut sink, work } = job;
+        let mut parts = Parts(work);
+        let planes = parts.take::<u8>(Self::columns(shape, self.chunk) * self.column_bytes());
+        let offsets = parts.take::<usize>(self.quads * 4);
+        let block = self.isa.depthwise_block();
+        let row_len = shape.out_w * shape.out_c;
+        let rows = elements.start / row_len..elements.end.div_ceil(row_len);
+        let mut first = rows.start;
+        while first < rows.end {
+            let (image, oy) = (first / shape.out_h, first % shape.out_h);
+            let count = self.shifts.min(shape.out_h - oy).min(rows.end - first);
+            for column in (0..shape.out_c).step_by(block) {
+                let channels = block.min(shape.out_c - column);
+                for (i, offset) in offsets.iter_mut().enumerate() {
+                    let row = if i < shape.kernel_h + (count - 1) * shape.stride_h {
+                        shape.in_row(oy, i)
+                    } else {
+                        // Its weights are all zero.
+                        None
+                    };
+                    *offset = row
+                        .map_or(OUTSIDE, |iy| (image * shape.in_h + iy) * shape.in_w * shape.in_c + column);
+                }
+                for start in (0..shape.out_w).step_by(self.chunk) {
+                    let pixels = self.chunk.min(shape.out_w - start);
+                    let job = Planes {
+                        input,
+                        x_zero,
+                        rows: offsets,
+                        stride: shape.in_c,
+                        channels,
+                        columns: Self::columns(shape, pixels),
+                        first: start * shape.stride_w,
+                        pad_left: shape.pad_left,
+                        in_w: shape.in_w,
+                    };
+                    self.isa.interleave(&job, planes);
+                    for shift in 0..count {
+                        let weights = (column / block * self.shifts + shift) * self.weight_bytes(shape);
+                        let job = RowJob {
+                            planes,
+                            quads: self.quads,
+                            weights: &self.packed.bytes()[weights..][..self.weight_bytes(shape)],
+                            bias: &bias[column..][..block],
+                            slot: column,
+                            channels,
+                            stride_w: shape.stride_w,
+                            dilation_w: shape.dilation_w,
+                            pixels,
+                            out_at: ((first + shift) * shape.out_w + start) * shape.out_c + column
+                                - elements.start,
+                            out_stride: shape.out_c,
+                        };
+                        self.isa.depthwise_row(&job, &mut sink);
+                    }
+                }
+            }
+            first += count;
+        }
+    }
+}
+
+/// The slot that holds channel `c` of a block: see [`Depthwise::slots`].
+pub(super) fn channel_slot(block: usize, c: usize) -> usize {
+    let (lane, register, element) = (c / 16, c / 4 % 4, c % 4);
+    register * (block / 4) + lane * 4 + element
+}
