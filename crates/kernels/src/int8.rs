@@ -8,9 +8,15 @@
 //! own one way of computing each.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod dense;
 mod depthwise;
+#[cfg(target_arch = "x86_64")]
+mod isa;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "int8/no_isa.rs"]
 mod isa;
 mod mem;
 mod rows;

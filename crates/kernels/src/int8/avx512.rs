@@ -11,6 +11,8 @@ use std::arch::x86_64::*;
 
 /// 32-bit lanes of a register.
 pub(super) const LANES: usize = 16;
+/// Bytes of packed weights per register and step of four products.
+pub(super) const PACKED: usize = 64;
 
 /// Writes vector `v` of a row of `columns` channels that begins at `row[0]`.
 #[target_feature(enable = "avx512f")]

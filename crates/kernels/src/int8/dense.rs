@@ -77,7 +77,7 @@ impl Dense {
         let mut left = wide.div_ceil(lanes);
         let mut column = 0;
         while left > 0 {
-            let most = isa.most_vectors(single);
+            let most = isa.most_vectors();
             // Panels of nearly equal width; those of a single pixel must end where units do.
             let vectors = if single { most.min(left) } else { left.div_ceil(left.div_ceil(most)) };
             panels.push(Panel {

@@ -2,9 +2,9 @@
 #![expect(unsafe_code, reason = "calling functions that need CPU features; the tier token proves them")]
 
 use super::Sink;
-use super::avx512;
 use super::dense::PanelJob;
 use super::depthwise::{Planes, RowJob};
+use super::{avx2, avx512};
 use crate::tier::{Tier, TierToken};
 
 /// An instruction set that this machine has.
@@ -15,6 +15,8 @@ pub(super) struct Isa {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    Avx2,
+    AvxVnni,
     Avx512,
 }
 
@@ -22,8 +24,10 @@ impl Isa {
     /// The instruction set of a tier, `None` for the scalar one.
     pub(super) fn new(token: TierToken) -> Option<Self> {
         let kind = match token.tier() {
+            Tier::Scalar => return None,
+            Tier::Avx2 => Kind::Avx2,
+            Tier::AvxVnni => Kind::AvxVnni,
             Tier::Avx512Vnni => Kind::Avx512,
-            _ => return None,
         };
         Some(Self { kind })
     }
@@ -31,36 +35,16 @@ impl Isa {
     /// 32-bit lanes of a register.
     pub(super) fn lanes(self) -> usize {
         match self.kind {
+            Kind::Avx2 | Kind::AvxVnni => avx2::LANES,
             Kind::Avx512 => avx512::LANES,
         }
     }
 
-    /// Registers across the widest panel; of a `single` pixel, a divisor of a unit's.
-    pub(super) fn most_vectors(self, _single: bool) -> usize {
+    /// Registers across the widest panel. Panels of that width fill a unit of a single pixel evenly.
+    pub(super) fn most_vectors(self) -> usize {
         match self.kind {
+            Kind::Avx2 | Kind::AvxVnni => avx2::gemm::MOST_VECTORS,
             Kind::Avx512 => avx512::gemm::MOST_VECTORS,
-        }
-    }
-
-    /// Bytes of packed weights per register of accumulators and step of four products.
-    pub(super) fn packed_bytes(self) -> usize {
-        match self.kind {
-            Kind::Avx512 => 64,
-        }
-    }
-
-    /// Puts weight `w`, product `k` of 4 of lane `lane`, into the packed bytes of a step.
-    pub(super) fn pack(self, bytes: &mut [u8], lane: usize, k: usize, w: i8) {
-        match self.kind {
-            Kind::Avx512 => bytes[lane * 4 + k] = w as u8,
-        }
-    }
-
-    /// Computes one panel of a block.
-    pub(super) fn panel(self, job: &PanelJob<'_>, sink: &mut Sink<'_>) {
-        match self.kind {
-            // SAFETY: `Isa::new` took a token of the tier, so the CPU has its features.
-            Kind::Avx512 => unsafe { avx512::gemm::panel(job, sink) },
         }
     }
 
@@ -69,19 +53,56 @@ impl Isa {
         4 * self.lanes()
     }
 
+    /// Bytes of packed weights per register of accumulators and step of four products.
+    pub(super) fn packed_bytes(self) -> usize {
+        match self.kind {
+            Kind::Avx2 => avx2::packed_bytes(false),
+            Kind::AvxVnni => avx2::packed_bytes(true),
+            Kind::Avx512 => avx512::PACKED,
+        }
+    }
+
+    /// Puts weight `w`, product `k` of 4 of lane `lane`, into the packed bytes of a step.
+    pub(super) fn pack(self, bytes: &mut [u8], lane: usize, k: usize, w: i8) {
+        match self.kind {
+            Kind::Avx2 => avx2::pack(false, bytes, lane, k, w),
+            Kind::AvxVnni => avx2::pack(true, bytes, lane, k, w),
+            Kind::Avx512 => bytes[lane * 4 + k] = w as u8,
+        }
+    }
+
+    /// Computes one panel of a block.
+    pub(super) fn panel(self, job: &PanelJob<'_>, sink: &mut Sink<'_>) {
+        // SAFETY: `Isa::new` took a token of the tier, so the CPU has the features of its functions.
+        unsafe {
+            match self.kind {
+                Kind::Avx2 => avx2::gemm::plain::panel(job, sink),
+                Kind::AvxVnni => avx2::gemm::vnni::panel(job, sink),
+                Kind::Avx512 => avx512::gemm::panel(job, sink),
+            }
+        }
+    }
+
     /// Interleaves the rows of a block of channels.
     pub(super) fn interleave(self, job: &Planes<'_>, planes: &mut [u8]) {
-        match self.kind {
-            // SAFETY: as in `panel`.
-            Kind::Avx512 => unsafe { avx512::depthwise::interleave(job, planes) },
+        // SAFETY: as in `panel`.
+        unsafe {
+            match self.kind {
+                Kind::Avx2 | Kind::AvxVnni => avx2::depthwise::interleave(job, planes),
+                Kind::Avx512 => avx512::depthwise::interleave(job, planes),
+            }
         }
     }
 
     /// Computes a row of a depthwise convolution.
     pub(super) fn depthwise_row(self, job: &RowJob<'_>, sink: &mut Sink<'_>) {
-        match self.kind {
-            // SAFETY: as in `panel`.
-            Kind::Avx512 => unsafe { avx512::depthwise::row(job, sink) },
+        // SAFETY: as in `panel`.
+        unsafe {
+            match self.kind {
+                Kind::Avx2 => avx2::depthwise::plain::row(job, sink),
+                Kind::AvxVnni => avx2::depthwise::vnni::row(job, sink),
+                Kind::Avx512 => avx512::depthwise::row(job, sink),
+            }
         }
     }
 }

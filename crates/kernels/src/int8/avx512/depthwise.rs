@@ -10,7 +10,7 @@ use crate::int8::dense::tile_rows;
 use crate::int8::depthwise::{OUTSIDE, Planes, RowJob};
 
 /// Channels of a block: four registers of accumulators.
-pub(in crate::int8) const BLOCK: usize = 64;
+const BLOCK: usize = 64;
 /// Output pixels computed together.
 const MOST_PIXELS: usize = 4;
 

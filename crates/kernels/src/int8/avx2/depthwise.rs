@@ -1,0 +1,162 @@
+//! Depthwise convolutions.
+#![expect(unsafe_code, reason = "stores through pointers; see the SAFETY comment")]
+
+#[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
+use std::arch::x86_64::*;
+
+use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
+use crate::int8::Sink;
+use crate::int8::dense::tile_rows;
+use crate::int8::depthwise::{OUTSIDE, Planes, RowJob};
+
+/// Channels of a block: four registers of accumulators.
+const BLOCK: usize = 32;
+/// Output pixels computed together.
+const MOST_PIXELS: usize = 2;
+
+/// Interleaves four rows of bytes: word `c` holds channel `c` of all four.
+#[target_feature(enable = "avx2")]
+pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
+    let outside = _mm256_set1_epi8(job.x_zero as i8);
+    let (planes, _) = planes.as_chunks_mut::<32>();
+    for (quad, rows) in job.rows.as_chunks::<4>().0.iter().enumerate() {
+        for column in 0..job.columns {
+            let inside = job.input_column(column);
+            let read = |row: usize| match inside {
+                Some(ix) if row != OUTSIDE => {
+                    let bytes = &job.input[row + ix * job.stride..];
+                    // Channels beyond the block's are ignored in the end, whatever they read.
+                    if let Some(bytes) = bytes.first_chunk() {
+                        load(bytes)
+                    } else {
+                        let mut padded = [0; BLOCK];
+                        padded[..job.channels].copy_from_slice(&bytes[..job.channels]);
+                        load(&padded)
+                    }
+                }
+                _ => outside,
+            };
+            let [a, b, c, d] = [read(rows[0]), read(rows[1]), read(rows[2]), read(rows[3])];
+            let (ab_low, ab_high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d));
+            let words = [
+                _mm256_unpacklo_epi16(ab_low, cd_low),
+                _mm256_unpackhi_epi16(ab_low, cd_low),
+                _mm256_unpacklo_epi16(ab_high, cd_high),
+                _mm256_unpackhi_epi16(ab_high, cd_high),
+            ];
+            let out = &mut planes[(column * job.quads() + quad) * 4..][..4];
+            for (out, word) in out.iter_mut().zip(words) {
+                // SAFETY: 32 bytes are writable there.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), word) };
+            }
+        }
+    }
+}
+
+/// Writes the kernels that use the products of module `$dot`.
+macro_rules! depthwise {
+    ($name:ident, $dot:ident, $features:literal) => {
+        pub(in crate::int8) mod $name {
+            use super::*;
+            use crate::int8::avx2::$dot::{PACKED, dot, split, weights};
+
+            /// Computes one row of output pixels for one block of channels.
+            #[target_feature(enable = $features)]
+            pub(in crate::int8) fn row(job: &RowJob<'_>, sink: &mut Sink<'_>) {
+                for (first, pixels) in tile_rows(job.pixels, MOST_PIXELS) {
+                    match pixels {
+                        1 => tile::<1>(job, first, sink),
+                        2 => tile::<2>(job, first, sink),
+                        _ => unreachable!("tiles are no larger than the largest"),
+                    }
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            fn tile<const PIXELS: usize>(job: &RowJob<'_>, first: usize, sink: &mut Sink<'_>) {
+                let mut acc = [[_mm256_setzero_si256(); 4]; PIXELS];
+                for (j, bias) in job.bias.as_chunks().0.iter().take(4).enumerate() {
+                    let bias = load_i32(bias);
+                    for pixel in &mut acc {
+                        pixel[j] = bias;
+                    }
+                }
+                let (planes, _) = job.planes.as_chunks::<32>();
+                let (packed, _) = job.weights.as_chunks::<PACKED>();
+                for (kx, packed) in packed.chunks_exact(4 * job.quads).enumerate() {
+                    let column = first * job.stride_w + kx * job.dilation_w;
+                    for (quad, packed) in packed.as_chunks::<4>().0.iter().enumerate() {
+                        for (p, acc) in acc.iter_mut().enumerate() {
+                            let words = &planes[((column + p * job.stride_w) * job.quads + quad) * 4..][..4];
+                            for j in 0..4 {
+                                acc[j] = dot(acc[j], split(load(&words[j])), weights(&packed[j]));
+                            }
+                        }
+                    }
+                }
+                emit(job, first, &acc, sink);
+            }
+        }
+    };
+}
+
+depthwise!(vnni, vnni, "avx2,avxvnni");
+depthwise!(plain, plain, "avx2");
+
+/// Applies the epilogue to some pixels from `first` on and writes them.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn emit<const PIXELS: usize>(
+    job: &RowJob<'_>,
+    first: usize,
+    acc: &[[__m256i; 4]; PIXELS],
+    sink: &mut Sink<'_>,
+) {
+    let at = job.out_at + first * job.out_stride;
+    match sink {
+        Sink::U8 { out, multiplier, zero_point, min, max } => {
+            let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
+            for (p, acc) in acc.iter().enumerate() {
+                let v = |j: usize| finish.round(acc[j], j);
+                let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
+                store_u8(&mut out[at + p * job.out_stride..], job.channels, bytes);
+            }
+        }
+        Sink::I32 { out } => {
+            for (p, &acc) in acc.iter().enumerate() {
+                for (v, value) in in_order(acc).into_iter().enumerate().take(job.channels.div_ceil(8)) {
+                    store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
+                }
+            }
+        }
+        Sink::F32 { out, scale, bias, min, max } => {
+            let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
+            let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
+            for (p, &acc) in acc.iter().enumerate() {
+                let mut values = acc;
+                for (j, value) in values.iter_mut().enumerate() {
+                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(*value), load_f32(&scale[j]));
+                    let sum = _mm256_add_ps(product, load_f32(&bias[j]));
+                    *value = _mm256_castps_si256(_mm256_min_ps(_mm256_max_ps(sum, min), max));
+                }
+                for (v, value) in in_order(values).into_iter().enumerate().take(job.channels.div_ceil(8)) {
+                    let value = _mm256_castsi256_ps(value);
+                    store_f32(&mut out[at + p * job.out_stride..], job.channels, v, value);
+                }
+            }
+        }
+    }
+}
+
+/// Accumulators hold channel `16 l + 4 j + e` in element `e` of lane `l` of register `j`; this puts them in order.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn in_order([a, b, c, d]: [__m256i; 4]) -> [__m256i; 4] {
+    [
+        _mm256_permute2x128_si256(a, b, 0x20),
+        _mm256_permute2x128_si256(c, d, 0x20),
+        _mm256_permute2x128_si256(a, b, 0x31),
+        _mm256_permute2x128_si256(c, d, 0x31),
+    ]
+}

@@ -1,0 +1,48 @@
+//! Stands in for [`super::isa`] on architectures without inner loops of their own: no [`Isa`] exists there.
+
+use super::Sink;
+use super::dense::PanelJob;
+use super::depthwise::{Planes, RowJob};
+use crate::tier::TierToken;
+
+/// No instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isa {}
+
+impl Isa {
+    pub(super) fn new(_: TierToken) -> Option<Self> {
+        None
+    }
+
+    pub(super) fn lanes(self) -> usize {
+        match self {}
+    }
+
+    pub(super) fn most_vectors(self) -> usize {
+        match self {}
+    }
+
+    pub(super) fn depthwise_block(self) -> usize {
+        match self {}
+    }
+
+    pub(super) fn packed_bytes(self) -> usize {
+        match self {}
+    }
+
+    pub(super) fn pack(self, _: &mut [u8], _: usize, _: usize, _: i8) {
+        match self {}
+    }
+
+    pub(super) fn panel(self, _: &PanelJob<'_>, _: &mut Sink<'_>) {
+        match self {}
+    }
+
+    pub(super) fn interleave(self, _: &Planes<'_>, _: &mut [u8]) {
+        match self {}
+    }
+
+    pub(super) fn depthwise_row(self, _: &RowJob<'_>, _: &mut Sink<'_>) {
+        match self {}
+    }
+}
