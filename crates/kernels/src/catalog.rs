@@ -113,6 +113,19 @@ impl KernelInfo {
             error: ErrorBound::Exact,
         }
     }
+
+    const fn f32(family: Family, rows: usize, columns: usize, tier: Tier) -> Self {
+        Self {
+            family,
+            a: Element::F32,
+            b: Element::F32,
+            accumulator: Element::F32,
+            tile: Tile { rows, columns, depth: 1 },
+            tier,
+            saturates: false,
+            error: ErrorBound::RelativePerTerm(1.0 / (1 << 24) as f64),
+        }
+    }
 }
 
 /// `{family}_{a}{b}{accumulator}_{MR}x{NR}k{K}_{tier}`.
@@ -125,7 +138,15 @@ impl fmt::Display for KernelInfo {
 }
 
 /// Every kernel of this build, whether or not this machine can run it.
-pub const CATALOG: &[KernelInfo] = &[KernelInfo::int8(Family::Gemm, 1, 1, 1, Tier::Scalar)];
+pub const CATALOG: &[KernelInfo] = &[
+    KernelInfo::int8(Family::Gemm, 1, 1, 1, Tier::Scalar),
+    KernelInfo::f32(Family::Gemm, 4, 8, Tier::Scalar),
+    KernelInfo::f32(Family::Gemm, 6, 16, Tier::Avx2),
+    KernelInfo::f32(Family::Gemm, 14, 32, Tier::Avx512Vnni),
+    KernelInfo::f32(Family::Depthwise, 1, 1, Tier::Scalar),
+    KernelInfo::f32(Family::Depthwise, 4, 16, Tier::Avx2),
+    KernelInfo::f32(Family::Depthwise, 6, 32, Tier::Avx512Vnni),
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,168 @@
+//! f32 convolution and matrix products, NHWC.
+//!
+//! `y[c] = clamp(bias[c] + Σ x * w[c], min, max)`. Every output element is one chain of additions, the bias first,
+//! then the products in the order of the weights (tap rows, tap columns, channels); a tap outside the image
+//! contributes nothing or a product with zero. So a result depends neither on how the work is cut nor on the tile
+//! that computes it, and the vector tiers, which contract each product with its addition, agree bit for bit; the
+//! scalar tier rounds products too.
+//!
+//! Error against exact arithmetic: at most `(k + 2) * 2⁻²⁴ * (|bias| + Σ |x * w|)` for `k` products, to first order,
+//! in every tier.
+//!
+//! Children: [`panel`] packs matrices, [`gemm`] multiplies them in tiles and drives convolutions, [`depthwise`] is
+//! convolution channel by channel; [`avx512`] and [`avx2`] hold the vector tiers' loops.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod depthwise;
+mod gemm;
+mod panel;
+mod scalar;
+
+use std::ops::Range;
+
+use crate::error::KernelError;
+use crate::scratch::{Parts, Scratch, space};
+use crate::shape::ConvShape;
+use crate::tier::TierToken;
+
+pub use gemm::GemmF32;
+
+/// An f32 convolution with its weights packed for one tier. Sharable between threads.
+#[derive(Debug)]
+pub struct ConvF32 {
+    token: TierToken,
+    shape: ConvShape,
+    bounds: Bounds,
+    strategy: Strategy,
+}
+
+/// How a convolution is computed; chosen from its shape.
+#[derive(Debug)]
+enum Strategy {
+    Gemm(gemm::ConvGemm),
+    Depthwise(depthwise::Depthwise),
+}
+
+/// The clamp that ends every kernel; NaN passes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bounds {
+    min: f32,
+    max: f32,
+}
+
+impl Bounds {
+    fn clamp(self, v: f32) -> f32 {
+        let v = if v < self.min { self.min } else { v };
+        if v > self.max { self.max } else { v }
+    }
+}
+
+impl ConvF32 {
+    /// Packs `weights`, `[out_c][kernel_h][kernel_w][in_c / groups]`, for the tier of `token`. `bias` has one entry
+    /// per output channel. `activation` holds the bounds of the fused clamp, infinite where there is none.
+    pub fn new(
+        token: TierToken,
+        shape: ConvShape,
+        weights: &[f32],
+        bias: Option<&[f32]>,
+        activation: (f32, f32),
+    ) -> Result<Self, KernelError> {
+        shape.validate()?;
+        KernelError::check_length("weights", shape.weight_len(), weights.len())?;
+        if let Some(bias) = bias {
+            KernelError::check_length("bias", shape.out_c, bias.len())?;
+        }
+        let (min, max) = activation;
+        if min.is_nan() || max.is_nan() || min > max {
+            return Err(KernelError::parameter(format!(
+                "expected a lower bound not above the upper one, found {min} and {max}"
+            )));
+        }
+        let strategy = if shape.is_depthwise() {
+            Strategy::Depthwise(depthwise::Depthwise::new(&shape, weights, bias))
+        } else {
+            Strategy::Gemm(gemm::ConvGemm::new(token, &shape, weights, bias))
+        };
+        Ok(Self { token, shape, bounds: Bounds { min, max }, strategy })
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> &ConvShape {
+        &self.shape
+    }
+
+    /// The tier it was packed for.
+    pub fn token(&self) -> TierToken {
+        self.token
+    }
+
+    /// Bytes of packed weights and bias.
+    pub fn packed_len(&self) -> usize {
+        match &self.strategy {
+            Strategy::Gemm(gemm) => gemm.packed_len(),
+            Strategy::Depthwise(depthwise) => depthwise.packed_len(),
+        }
+    }
+
+    /// Independent units of work.
+    pub fn units(&self) -> usize {
+        self.shape.output_len().div_ceil(self.unit_len())
+    }
+
+    /// Output elements that `units` cover: a contiguous range of the NHWC output.
+    pub fn unit_range(&self, units: Range<usize>) -> Range<usize> {
+        let len = self.shape.output_len();
+        let clip = |unit: usize| unit.saturating_mul(self.unit_len()).min(len);
+        clip(units.start)..clip(units.end)
+    }
+
+    /// Output elements of every unit but the last, which may be shorter.
+    fn unit_len(&self) -> usize {
+        match &self.strategy {
+            Strategy::Gemm(_) => gemm::ConvGemm::unit_len(self.token, &self.shape),
+            Strategy::Depthwise(_) => self.shape.out_w * self.shape.out_c,
+        }
+    }
+
+    /// Bytes of scratch memory that [`run`](Self::run) needs, in each thread.
+    pub fn scratch_len(&self) -> usize {
+        match &self.strategy {
+            Strategy::Gemm(_) => space::<f32>(gemm::ConvGemm::work_len(self.token, &self.shape)),
+            Strategy::Depthwise(_) => 0,
+        }
+    }
+
+    /// Computes the output elements of `units` into `out`, which has exactly their length; `input` is the whole input
+    /// tensor. The result does not depend on how the units are split into calls.
+    pub fn run(
+        &self,
+        input: &[f32],
+        units: Range<usize>,
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) -> Result<(), KernelError> {
+        KernelError::check_length("input", self.shape.input_len(), input.len())?;
+        if units.start > units.end || units.end > self.units() {
+            return Err(KernelError::parameter(format!(
+                "expected units within 0..{}, found {units:?}",
+                self.units()
+            )));
+        }
+        let elements = self.unit_range(units);
+        KernelError::check_length("output", elements.len(), out.len())?;
+        match &self.strategy {
+            Strategy::Gemm(gemm) => {
+                let mut parts = Parts(scratch.bytes(self.scratch_len())?);
+                let work = parts.take::<f32>(gemm::ConvGemm::work_len(self.token, &self.shape));
+                gemm.run(self.token, &self.shape, self.bounds, input, elements, out, work);
+            }
+            Strategy::Depthwise(depthwise) => {
+                depthwise.run(self.token, &self.shape, self.bounds, input, elements, out);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! The AVX2 and FMA tier of the float kernels: tiles of 6 rows by 16 columns, one accumulator register for each row
+//! and vector, and depthwise convolution on blocks of pixels and channels.
+#![expect(unsafe_code, reason = "tiles read and write through pointers, whose bounds their callers check")]
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps,
+    _mm256_maskstore_ps, _mm256_max_ps, _mm256_min_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_setzero_ps, _mm256_storeu_ps,
+};
+
+use super::Bounds;
+use super::depthwise::{Block, Rows};
+use super::gemm::{Product, even_tiles};
+use crate::tier::TierToken;
+
+/// Elements of a register.
+const VECTOR: usize = 8;
+/// Columns of a panel.
+const PANEL: usize = 2 * VECTOR;
+/// Rows of the largest tile.
+pub(super) const TILE_ROWS: usize = 6;
+/// A product of one row takes this many vectors at once, or the accumulators would wait for each other.
+const FEW_ROWS: usize = 1;
+const WIDE: usize = 8;
+
+/// What a tile of `R` rows and `V` vectors works on.
+///
+/// Valid for it are: reads of `k` elements from each of `R` rows `lda` apart at `a`; of `k` rows of the panels at `b`,
+/// a panel every `panel_step` elements; of `V` vectors at `bias`; writes of `R` rows `ldc` apart at `c`, each of
+/// `V - 1` whole vectors and the first `last` elements of one more.
+#[derive(Clone, Copy)]
+struct Tile {
+    a: *const f32,
+    lda: usize,
+    k: usize,
+    b: *const f32,
+    panel_step: usize,
+    bias: *const f32,
+    c: *mut f32,
+    ldc: usize,
+    last: usize,
+    bounds: Bounds,
+}
+
+/// Computes one tile.
+///
+/// # Safety
+/// The machine has AVX2 and FMA, and the tile's pointers are valid as [`Tile`] says.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
+    let columns = if V == 1 { VECTOR } else { PANEL };
+    // SAFETY: every offset lies inside what `Tile` says is valid, which the caller upholds.
+    unsafe {
+        let mut acc = [[_mm256_setzero_ps(); V]; R];
+        for v in 0..V {
+            let bias = _mm256_loadu_ps(t.bias.add(v * VECTOR));
+            for row in &mut acc {
+                row[v] = bias;
+            }
+        }
+        let mut b = t.b;
+        for i in 0..t.k {
+            let mut weights = [_mm256_setzero_ps(); V];
+            for (v, weights) in weights.iter_mut().enumerate() {
+                *weights = _mm256_loadu_ps(b.add(v / 2 * t.panel_step + v % 2 * VECTOR));
+            }
+            b = b.add(columns);
+            for (r, row) in acc.iter_mut().enumerate() {
+                let x = _mm256_set1_ps(*t.a.add(r * t.lda + i));
+                for (acc, &weights) in row.iter_mut().zip(&weights) {
+                    *acc = _mm256_fmadd_ps(x, weights, *acc);
+                }
+            }
+        }
+        let mask = first(t.last);
+        for (r, row) in acc.iter().enumerate() {
+            let c = t.c.add(r * t.ldc);
+            for (v, &acc) in row.iter().enumerate() {
+                let y = clamp(acc, t.bounds);
+                if v + 1 < V || t.last >= VECTOR {
+                    _mm256_storeu_ps(c.add(v * VECTOR), y);
+                } else {
+                    _mm256_maskstore_ps(c.add(v * VECTOR), mask, y);
+                }
+            }
+        }
+    }
+}
+
+/// NaN passes: the operand of a comparison that fails is the second.
+#[target_feature(enable = "avx2,fma")]
+fn clamp(v: __m256, bounds: Bounds) -> __m256 {
+    _mm256_min_ps(_mm256_set1_ps(bounds.max), _mm256_max_ps(_mm256_set1_ps(bounds.min), v))
+}
+
+/// The mask of the first `n` elements of a vector.
+#[target_feature(enable = "avx2,fma")]
+fn first(n: usize) -> __m256i {
+    let count = _mm256_set1_epi32(n.min(VECTOR) as i32);
+    _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+type TileFn = unsafe fn(&Tile);
+
+macro_rules! tiles {
+    ($vectors:literal: $($rows:literal)*) => { [$(tile::<$rows, $vectors>),*] };
+}
+
+/// By rows less one.
+const NARROW: [TileFn; TILE_ROWS] = tiles!(1: 1 2 3 4 5 6);
+const FULL: [TileFn; TILE_ROWS] = tiles!(2: 1 2 3 4 5 6);
+const WIDER: [TileFn; FEW_ROWS] = tiles!(8: 1);
+
+/// Computes a product whose bounds [`Product`] has checked.
+pub(super) fn product(token: TierToken, product: Product<'_>) {
+    debug_assert_ne!(token.tier(), crate::tier::Tier::Scalar);
+    let Product { a, lda, rows, k, b, n, bias, bounds, c, ldc } = product;
+    let mut column = 0;
+    while column < n {
+        let left = n - column;
+        let (tiles, vectors): (&[TileFn], usize) = if rows <= FEW_ROWS && left >= WIDE * VECTOR {
+            (&WIDER, WIDE)
+        } else if left > VECTOR {
+            (&FULL, 2)
+        } else {
+            (&NARROW, 1)
+        };
+        let last = left - (vectors - 1) * VECTOR;
+        for rows in even_tiles(rows, tiles.len()) {
+            let t = Tile {
+                a: a[rows.start * lda..].as_ptr(),
+                lda,
+                k,
+                b: b[column * k..].as_ptr(),
+                panel_step: PANEL * k,
+                bias: bias[column..].as_ptr(),
+                c: c[rows.start * ldc + column..].as_mut_ptr(),
+                ldc,
+                last,
+                bounds,
+            };
+            // SAFETY: the token proves the features. `Product` has checked that all rows, panels and biases of the
+            // product lie in their slices; the tile's are among them, as `even_tiles` stays below `rows`, `column`
+            // is a multiple of the panel's width, and `last` ends at column `n`.
+            unsafe { tiles[rows.len() - 1](&t) };
+        }
+        column += vectors * VECTOR;
+    }
+}
+
+/// Pixels of the largest block of a depthwise convolution.
+const PIXELS: usize = 4;
+
+/// Computes `P` output pixels of `V` vectors of channels; if `V` is 1, of the first `last` channels alone.
+///
+/// # Safety
+/// The machine has AVX2 and FMA, and the block's pointers are valid as [`Block`] says for `P` pixels and the channels.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn block<const P: usize, const V: usize>(t: &Block, last: usize) {
+    // SAFETY: every offset lies inside what `Block` says is valid, which the caller upholds; a masked load or store
+    // touches the elements of its mask alone.
+    unsafe {
+        let mask = first(last);
+        let load = |at: *const f32, v: usize| {
+            if V == 1 { _mm256_maskload_ps(at, mask) } else { _mm256_loadu_ps(at.add(v * VECTOR)) }
+        };
+        let mut acc = [[_mm256_setzero_ps(); V]; P];
+        for v in 0..V {
+            let bias = load(t.bias, v);
+            for pixel in &mut acc {
+                pixel[v] = bias;
+            }
+        }
+        for ky in 0..t.tap_rows {
+            for kx in 0..t.tap_columns {
+                let x = t.x.add(ky * t.x_row_step + kx * t.x_tap_step);
+                let w = t.w.add(ky * t.w_row_step + kx * t.channels);
+                for v in 0..V {
+                    let w = load(w, v);
+                    for (p, pixel) in acc.iter_mut().enumerate() {
+                        pixel[v] = _mm256_fmadd_ps(load(x.add(p * t.x_pixel_step), v), w, pixel[v]);
+                    }
+                }
+            }
+        }
+        for (p, pixel) in acc.iter().enumerate() {
+            let y = t.y.add(p * t.channels);
+            for (v, &acc) in pixel.iter().enumerate() {
+                let value = clamp(acc, t.bounds);
+                if V == 1 {
+                    _mm256_maskstore_ps(y, mask, value);
+                } else {
+                    _mm256_storeu_ps(y.add(v * VECTOR), value);
+                }
+            }
+        }
+    }
+}
+
+type BlockFn = unsafe fn(&Block, usize);
+
+const BLOCKS_OF_TWO: [BlockFn; PIXELS] = [block::<1, 2>, block::<2, 2>, block::<3, 2>, block::<4, 2>];
+const BLOCKS_OF_ONE: [BlockFn; PIXELS] = [block::<1, 1>, block::<2, 1>, block::<3, 1>, block::<4, 1>];
+
+/// Computes some rows of a depthwise convolution.
+pub(super) fn depthwise(token: TierToken, mut rows: Rows<'_>) {
+    debug_assert_ne!(token.tier(), crate::tier::Tier::Scalar);
+    let channels = rows.shape.out_c;
+    let inner = rows.shape.inner_columns();
+    let mut channel = 0;
+    while channel < channels {
+        let left = channels - channel;
+        let (blocks, wide) = if left >= PANEL { (&BLOCKS_OF_TWO, PANEL) } else { (&BLOCKS_OF_ONE, VECTOR) };
+        for row in 0..rows.len() {
+            for columns in even_tiles(inner.len(), PIXELS) {
+                let start = inner.start + columns.start;
+                let block = rows.block(row, start..start + columns.len(), channel, wide.min(left));
+                // SAFETY: the token proves the features; `Rows::block` has checked the block.
+                unsafe { blocks[columns.len() - 1](&block, left) };
+            }
+        }
+        channel += wide;
+    }
+    for row in 0..rows.len() {
+        for column in (0..inner.start).chain(inner.end..rows.shape.out_w) {
+            let mut channel = 0;
+            while channel < channels {
+                let left = channels - channel;
+                let (compute, wide): (BlockFn, usize) = if left >= WIDE * VECTOR {
+                    (block::<1, WIDE>, WIDE * VECTOR)
+                } else if left >= PANEL {
+                    (block::<1, 2>, PANEL)
+                } else {
+                    (block::<1, 1>, VECTOR)
+                };
+                let block = rows.block(row, column..column + 1, channel, wide.min(left));
+                // SAFETY: the token proves the features; `Rows::block` has checked the block.
+                unsafe { compute(&block, left) };
+                channel += wide;
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The AVX-512 tier of the float kernels: tiles of 14 rows by 32 columns, one accumulator register for each row and
+//! vector, and depthwise convolution on blocks of pixels and channels.
+#![expect(unsafe_code, reason = "tiles read and write through pointers, whose bounds their callers check")]
+
+use std::arch::x86_64::{
+    __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
+
+use super::Bounds;
+use super::depthwise::{Block, Rows};
+use super::gemm::{Product, even_tiles};
+use crate::tier::TierToken;
+
+/// Elements of a register.
+const VECTOR: usize = 16;
+/// Columns of a panel.
+const PANEL: usize = 2 * VECTOR;
+/// Rows of the largest tile.
+pub(super) const TILE_ROWS: usize = 14;
+/// Products of few rows take this many vectors at once, or the accumulators would wait for each other.
+const FEW_ROWS: usize = 3;
+const WIDE: usize = 8;
+
+/// What a tile of `R` rows and `V` vectors works on.
+///
+/// Valid for it are: reads of `k` elements from each of `R` rows `lda` apart at `a`; of `k` rows of the panels at `b`,
+/// a panel every `panel_step` elements; of `V` vectors at `bias`; writes of `R` rows `ldc` apart at `c`, each of
+/// `V - 1` whole vectors and the elements of `last`.
+#[derive(Clone, Copy)]
+struct Tile {
+    a: *const f32,
+    lda: usize,
+    k: usize,
+    b: *const f32,
+    panel_step: usize,
+    bias: *const f32,
+    c: *mut f32,
+    ldc: usize,
+    last: __mmask16,
+    bounds: Bounds,
+}
+
+/// Computes one tile.
+///
+/// # Safety
+/// The machine has AVX-512F, and the tile's pointers are valid as [`Tile`] says.
+#[target_feature(enable = "avx512f")]
+unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
+    let columns = if V == 1 { VECTOR } else { PANEL };
+    // SAFETY: every offset lies inside what `Tile` says is valid, which the caller upholds.
+    unsafe {
+        let mut acc = [[_mm512_setzero_ps(); V]; R];
+        for v in 0..V {
+            let bias = _mm512_loadu_ps(t.bias.add(v * VECTOR));
+            for row in &mut acc {
+                row[v] = bias;
+            }
+        }
+        let mut b = t.b;
+        for i in 0..t.k {
+            let mut weights = [_mm512_setzero_ps(); V];
+            for (v, weights) in weights.iter_mut().enumerate() {
+                *weights = _mm512_loadu_ps(b.add(v / 2 * t.panel_step + v % 2 * VECTOR));
+            }
+            b = b.add(columns);
+            for (r, row) in acc.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*t.a.add(r * t.lda + i));
+                for (acc, &weights) in row.iter_mut().zip(&weights) {
+                    *acc = _mm512_fmadd_ps(x, weights, *acc);
+                }
+            }
+        }
+        for (r, row) in acc.iter().enumerate() {
+            let c = t.c.add(r * t.ldc);
+            for (v, &acc) in row.iter().enumerate() {
+                let y = clamp(acc, t.bounds);
+                if v + 1 < V {
+                    _mm512_storeu_ps(c.add(v * VECTOR), y);
+                } else {
+                    _mm512_mask_storeu_ps(c.add(v * VECTOR), t.last, y);
+                }
+            }
+        }
+    }
+}
+
+/// NaN passes: the operand of a comparison that fails is the second.
+#[target_feature(enable = "avx512f")]
+fn clamp(v: __m512, bounds: Bounds) -> __m512 {
+    _mm512_min_ps(_mm512_set1_ps(bounds.max), _mm512_max_ps(_mm512_set1_ps(bounds.min), v))
+}
+
+type TileFn = unsafe fn(&Tile);
+
+macro_rules! tiles {
+    ($vectors:literal: $($rows:literal)*) => { [$(tile::<$rows, $vectors>),*] };
+}
+
+/// By rows less one.
+const NARROW: [TileFn; TILE_ROWS] = tiles!(1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+const FULL: [TileFn; TILE_ROWS] = tiles!(2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+const WIDER: [TileFn; FEW_ROWS] = tiles!(8: 1 2 3);
+
+/// The first `n` elements of a vector, at most all.
+fn first(n: usize) -> __mmask16 {
+    u16::MAX >> (VECTOR - n.clamp(1, VECTOR))
+}
+
+/// Computes a product whose bounds [`Product`] has checked.
+pub(super) fn product(token: TierToken, product: Product<'_>) {
+    debug_assert_eq!(token.tier(), crate::tier::Tier::Avx512Vnni);
+    let Product { a, lda, rows, k, b, n, bias, bounds, c, ldc } = product;
+    let mut column = 0;
+    while column < n {
+        let left = n - column;
+        let (tiles, vectors): (&[TileFn], usize) = if rows <= FEW_ROWS && left >= WIDE * VECTOR {
+            (&WIDER, WIDE)
+        } else if left > VECTOR {
+            (&FULL, 2)
+        } else {
+            (&NARROW, 1)
+        };
+        let last = first(left - (vectors - 1) * VECTOR);
+        for rows in even_tiles(rows, tiles.len()) {
+            let t = Tile {
+                a: a[rows.start * lda..].as_ptr(),
+                lda,
+                k,
+                b: b[column * k..].as_ptr(),
+                panel_step: PANEL * k,
+                bias: bias[column..].as_ptr(),
+                c: c[rows.start * ldc + column..].as_mut_ptr(),
+                ldc,
+                last,
+                bounds,
+            };
+            // SAFETY: the token proves the features. `Product` has checked that all rows, panels and biases of the
+            // product lie in their slices; the tile's are among them, as `even_tiles` stays below `rows`, `column`
+            // is a multiple of the panel's width, and `last` ends at column `n`.
+            unsafe { tiles[rows.len() - 1](&t) };
+        }
+        column += vectors * VECTOR;
+    }
+}
+
+/// Pixels and vectors of channels of the blocks of a depthwise convolution: many pixels where all taps are inside,
+/// many channels at the border, where each pixel has taps of its own.
+const PIXELS: usize = 6;
+
+/// Computes `P` output pixels of `V` vectors of channels; if `V` is 1, of the channels of `mask` alone.
+///
+/// # Safety
+/// The machine has AVX-512F, and the block's pointers are valid as [`Block`] says for `P` pixels and the channels.
+#[target_feature(enable = "avx512f")]
+unsafe fn block<const P: usize, const V: usize>(t: &Block, mask: __mmask16) {
+    // SAFETY: every offset lies inside what `Block` says is valid, which the caller upholds; a masked load or store
+    // touches the elements of its mask alone.
+    unsafe {
+        let load = |at: *const f32, v: usize| {
+            if V == 1 { _mm512_maskz_loadu_ps(mask, at) } else { _mm512_loadu_ps(at.add(v * VECTOR)) }
+        };
+        let mut acc = [[_mm512_setzero_ps(); V]; P];
+        for v in 0..V {
+            let bias = load(t.bias, v);
+            for pixel in &mut acc {
+                pixel[v] = bias;
+            }
+        }
+        for ky in 0..t.tap_rows {
+            for kx in 0..t.tap_columns {
+                let x = t.x.add(ky * t.x_row_step + kx * t.x_tap_step);
+                let w = t.w.add(ky * t.w_row_step + kx * t.channels);
+                for v in 0..V {
+                    let w = load(w, v);
+                    for (p, pixel) in acc.iter_mut().enumerate() {
+                        pixel[v] = _mm512_fmadd_ps(load(x.add(p * t.x_pixel_step), v), w, pixel[v]);
+                    }
+                }
+            }
+        }
+        for (p, pixel) in acc.iter().enumerate() {
+            let y = t.y.add(p * t.channels);
+            for (v, &acc) in pixel.iter().enumerate() {
+                let value = clamp(acc, t.bounds);
+                if V == 1 {
+                    _mm512_mask_storeu_ps(y, mask, value);
+                } else {
+                    _mm512_storeu_ps(y.add(v * VECTOR), value);
+                }
+            }
+        }
+    }
+}
+
+type BlockFn = unsafe fn(&Block, __mmask16);
+
+const BLOCKS_OF_TWO: [BlockFn; PIXELS] =
+    [block::<1, 2>, block::<2, 2>, block::<3, 2>, block::<4, 2>, block::<5, 2>, block::<6, 2>];
+const BLOCKS_OF_ONE: [BlockFn; PIXELS] =
+    [block::<1, 1>, block::<2, 1>, block::<3, 1>, block::<4, 1>, block::<5, 1>, block::<6, 1>];
+
+/// Computes some rows of a depthwise convolution.
+pub(super) fn depthwise(token: TierToken, mut rows: Rows<'_>) {
+    debug_assert_eq!(token.tier(), crate::tier::Tier::Avx512Vnni);
+    let channels = rows.shape.out_c;
+    let inner = rows.shape.inner_columns();
+    let mut channel = 0;
+    while channel < channels {
+        let left = channels - channel;
+        let (blocks, wide) = if left >= PANEL { (&BLOCKS_OF_TWO, PANEL) } else { (&BLOCKS_OF_ONE, VECTOR) };
+        let mask = first(left);
+        for row in 0..rows.len() {
+            for columns in even_tiles(inner.len(), PIXELS) {
+                let start = inner.start + columns.start;
+                let block = rows.block(row, start..start + columns.len(), channel, wide.min(left));
+                // SAFETY: the token proves the features; `Rows::block` has checked the block.
+                unsafe { blocks[columns.len() - 1](&block, mask) };
+            }
+        }
+        channel += wide;
+    }
+    for row in 0..rows.len() {
+        for column in (0..inner.start).chain(inner.end..rows.shape.out_w) {
+            let mut channel = 0;
+            while channel < channels {
+                let left = channels - channel;
+                let (compute, wide): (BlockFn, usize) = if left >= WIDE * VECTOR {
+                    (block::<1, WIDE>, WIDE * VECTOR)
+                } else if left >= PANEL {
+                    (block::<1, 2>, PANEL)
+                } else {
+                    (block::<1, 1>, VECTOR)
+                };
+                let block = rows.block(row, column..column + 1, channel, wide.min(left));
+                // SAFETY: the token proves the features; `Rows::block` has checked the block.
+                unsafe { compute(&block, first(left)) };
+                channel += wide;
+            }
+        }
+    }
+}
