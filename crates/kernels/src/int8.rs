@@ -7,6 +7,21 @@
 //! This module checks arguments, cuts the work into units and prepares the per-channel parameters; its children
 //! own one way of computing each.
 
+/// Repeats `$body` with `$i` from 0 to `$count - 1`, a constant of at most 12, without a loop. Accumulators stay in
+/// registers only where every index into them is a constant.
+#[cfg(target_arch = "x86_64")]
+macro_rules! unrolled {
+    ($count:expr, |$i:ident| $body:expr) => {
+        unrolled!(@ [0 1 2 3 4 5 6 7 8 9 10 11] $count, $i, $body)
+    };
+    (@ [$($index:literal)*] $count:expr, $i:ident, $body:expr) => {
+        {$(if $index < $count {
+            let $i: usize = $index;
+            $body;
+        })*}
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

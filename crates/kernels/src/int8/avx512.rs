@@ -14,6 +14,16 @@ pub(super) const LANES: usize = 16;
 /// Bytes of packed weights per register and step of four products.
 pub(super) const PACKED: usize = 64;
 
+/// Writes the first `columns` bytes of `value`, those of `mask`, to `out`.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn store_u8(out: &mut [u8], columns: usize, mask: __mmask64, value: __m512i) {
+    debug_assert_eq!(mask, u64::MAX >> (64 - columns));
+    let out = &mut out[..columns];
+    // SAFETY: the mask covers the bytes of `out`.
+    unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, value) };
+}
+
 /// Writes vector `v` of a row of `columns` channels that begins at `row[0]`.
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -67,35 +77,6 @@ impl<const VECTORS: usize> Finish<VECTORS> {
             min: _mm512_set1_epi8(min as i8),
             max: _mm512_set1_epi8(max as i8),
             order: _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0),
-        }
-    }
-
-    /// Writes a tile whose rows lie `stride` bytes apart in `out` and have `columns` bytes.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    #[inline]
-    fn tile<const ROWS: usize>(
-        &self,
-        acc: &[[__m512i; VECTORS]; ROWS],
-        out: &mut [u8],
-        stride: usize,
-        columns: usize,
-    ) {
-        let mask = u64::MAX >> (64 - columns);
-        for (r, row) in acc.iter().enumerate() {
-            let v = |v: usize| self.round(row[v.min(VECTORS - 1)], v.min(VECTORS - 1));
-            let low = v(0);
-            let bytes = match VECTORS {
-                1 => self.pack(low, low, low, low),
-                2 => {
-                    let high = v(1);
-                    self.pack(low, high, low, high)
-                }
-                3 => self.pack(low, v(1), v(2), low),
-                _ => self.pack(low, v(1), v(2), v(3)),
-            };
-            let out = &mut out[r * stride..][..columns];
-            // SAFETY: the mask covers the `columns` bytes of `out`.
-            unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, bytes) };
         }
     }
 

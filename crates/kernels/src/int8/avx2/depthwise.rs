@@ -117,34 +117,33 @@ fn emit<const PIXELS: usize>(
     match sink {
         Sink::U8 { out, multiplier, zero_point, min, max } => {
             let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
-            for (p, acc) in acc.iter().enumerate() {
-                let v = |j: usize| finish.round(acc[j], j);
+            unrolled!(PIXELS, |p| {
+                let v = |j: usize| finish.round(acc[p][j], j);
                 let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
                 store_u8(&mut out[at + p * job.out_stride..], job.channels, bytes);
-            }
+            });
         }
-        Sink::I32 { out } => {
-            for (p, &acc) in acc.iter().enumerate() {
-                for (v, value) in in_order(acc).into_iter().enumerate().take(job.channels.div_ceil(8)) {
-                    store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
-                }
+        Sink::I32 { out } => unrolled!(PIXELS, |p| {
+            let values = in_order(acc[p]);
+            for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {
+                store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
             }
-        }
+        }),
         Sink::F32 { out, scale, bias, min, max } => {
             let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
             let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            for (p, &acc) in acc.iter().enumerate() {
-                let mut values = acc;
-                for (j, value) in values.iter_mut().enumerate() {
-                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(*value), load_f32(&scale[j]));
+            unrolled!(PIXELS, |p| {
+                let v = |j: usize| {
+                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[p][j]), load_f32(&scale[j]));
                     let sum = _mm256_add_ps(product, load_f32(&bias[j]));
-                    *value = _mm256_castps_si256(_mm256_min_ps(_mm256_max_ps(sum, min), max));
-                }
-                for (v, value) in in_order(values).into_iter().enumerate().take(job.channels.div_ceil(8)) {
+                    _mm256_castps_si256(_mm256_min_ps(_mm256_max_ps(sum, min), max))
+                };
+                let values = in_order([v(0), v(1), v(2), v(3)]);
+                for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {
                     let value = _mm256_castsi256_ps(value);
                     store_f32(&mut out[at + p * job.out_stride..], job.channels, v, value);
                 }
-            }
+            });
         }
     }
 }

@@ -99,30 +99,27 @@ fn emit<const ROWS: usize, const VECTORS: usize>(
     match sink {
         Sink::U8 { out, multiplier, zero_point, min, max } => {
             let finish = Finish::<VECTORS>::new(job.slots(multiplier), *zero_point, *min, *max);
-            for (r, row) in acc.iter().enumerate() {
-                let (low, high) = (finish.round(row[0], 0), finish.round(row[VECTORS - 1], VECTORS - 1));
+            unrolled!(ROWS, |r| {
+                let low = finish.round(acc[r][0], 0);
+                let high = if VECTORS == 2 { finish.round(acc[r][VECTORS - 1], VECTORS - 1) } else { low };
                 let bytes = finish.pack(low, high, low, high);
                 store_u8(&mut out[at + r * job.out_stride..], job.columns, bytes);
-            }
+            });
         }
-        Sink::I32 { out } => {
-            for (r, row) in acc.iter().enumerate() {
-                for (v, &value) in row.iter().enumerate() {
-                    store_i32(&mut out[at + r * job.out_stride..], job.columns, v, value);
-                }
-            }
-        }
+        Sink::I32 { out } => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
+            store_i32(&mut out[at + r * job.out_stride..], job.columns, v, acc[r][v]);
+        })),
         Sink::F32 { out, scale, bias, min, max } => {
             let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
             let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            for (r, row) in acc.iter().enumerate() {
-                for (v, &value) in row.iter().enumerate() {
-                    let value = _mm256_mul_ps(_mm256_cvtepi32_ps(value), load_f32(&scale[v]));
-                    let value = _mm256_add_ps(value, load_f32(&bias[v]));
+            unrolled!(VECTORS, |v| {
+                let (scale, bias) = (load_f32(&scale[v]), load_f32(&bias[v]));
+                unrolled!(ROWS, |r| {
+                    let value = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[r][v]), scale), bias);
                     let value = _mm256_min_ps(_mm256_max_ps(value, min), max);
                     store_f32(&mut out[at + r * job.out_stride..], job.columns, v, value);
-                }
-            }
+                });
+            });
         }
     }
 }

@@ -4,7 +4,7 @@
 #[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
 use std::arch::x86_64::*;
 
-use super::{Finish, load, load_f32, load_i32, store_f32, store_i32};
+use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::tile_rows;
 use crate::int8::depthwise::{OUTSIDE, Planes, RowJob};
@@ -92,36 +92,33 @@ fn tile<const PIXELS: usize>(job: &RowJob<'_>, first: usize, sink: &mut Sink<'_>
         Sink::U8 { out, multiplier, zero_point, min, max } => {
             let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
             let mask = u64::MAX >> (BLOCK - job.channels);
-            for (p, acc) in acc.iter().enumerate() {
-                let v = |j: usize| finish.round(acc[j], j);
+            unrolled!(PIXELS, |p| {
+                let v = |j: usize| finish.round(acc[p][j], j);
                 let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
-                let out = &mut out[at + p * job.out_stride..][..job.channels];
-                // SAFETY: the mask covers the bytes of `out`.
-                unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, bytes) };
-            }
+                store_u8(&mut out[at + p * job.out_stride..], job.channels, mask, bytes);
+            });
         }
-        Sink::I32 { out } => {
-            for (p, &acc) in acc.iter().enumerate() {
-                for (v, value) in in_order(acc).into_iter().enumerate().take(job.channels.div_ceil(16)) {
-                    store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
-                }
+        Sink::I32 { out } => unrolled!(PIXELS, |p| {
+            let values = in_order(acc[p]);
+            for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(16)) {
+                store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
             }
-        }
+        }),
         Sink::F32 { out, scale, bias, min, max } => {
             let (min, max) = (_mm512_set1_ps(*min), _mm512_set1_ps(*max));
             let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            for (p, &acc) in acc.iter().enumerate() {
-                let mut values = acc;
-                for (j, value) in values.iter_mut().enumerate() {
-                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(*value), load_f32(&scale[j]));
+            unrolled!(PIXELS, |p| {
+                let v = |j: usize| {
+                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[p][j]), load_f32(&scale[j]));
                     let sum = _mm512_add_ps(product, load_f32(&bias[j]));
-                    *value = _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(sum, min), max));
-                }
-                for (v, value) in in_order(values).into_iter().enumerate().take(job.channels.div_ceil(16)) {
+                    _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(sum, min), max))
+                };
+                let values = in_order([v(0), v(1), v(2), v(3)]);
+                for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(16)) {
                     let value = _mm512_castsi512_ps(value);
                     store_f32(&mut out[at + p * job.out_stride..], job.channels, v, value);
                 }
-            }
+            });
         }
     }
 }

@@ -4,7 +4,7 @@
 #[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
 use std::arch::x86_64::*;
 
-use super::{Finish, LANES, load, load_f32, load_i32, store_f32, store_i32};
+use super::{Finish, LANES, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::{PanelJob, tile_rows};
 
@@ -67,27 +67,37 @@ fn tile<const ROWS: usize, const VECTORS: usize>(job: &PanelJob<'_>, first: usiz
     let at = job.out_at + first * job.out_stride;
     match sink {
         Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::new(job.slots(multiplier), *zero_point, *min, *max);
-            finish.tile(&acc, &mut out[at..], job.out_stride, job.columns);
+            let finish = Finish::<VECTORS>::new(job.slots(multiplier), *zero_point, *min, *max);
+            let mask = u64::MAX >> (64 - job.columns);
+            unrolled!(ROWS, |r| {
+                let v = |v: usize| finish.round(acc[r][v], v);
+                let low = v(0);
+                let bytes = match VECTORS {
+                    1 => finish.pack(low, low, low, low),
+                    2 => {
+                        let high = v(1);
+                        finish.pack(low, high, low, high)
+                    }
+                    3 => finish.pack(low, v(1), v(2), low),
+                    _ => finish.pack(low, v(1), v(2), v(3)),
+                };
+                store_u8(&mut out[at + r * job.out_stride..], job.columns, mask, bytes);
+            });
         }
-        Sink::I32 { out } => {
-            for (r, row) in acc.iter().enumerate() {
-                for (v, &value) in row.iter().enumerate() {
-                    store_i32(&mut out[at + r * job.out_stride..], job.columns, v, value);
-                }
-            }
-        }
+        Sink::I32 { out } => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
+            store_i32(&mut out[at + r * job.out_stride..], job.columns, v, acc[r][v]);
+        })),
         Sink::F32 { out, scale, bias, min, max } => {
             let (min, max) = (_mm512_set1_ps(*min), _mm512_set1_ps(*max));
             let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            for (r, row) in acc.iter().enumerate() {
-                for (v, &value) in row.iter().enumerate() {
-                    let value = _mm512_mul_ps(_mm512_cvtepi32_ps(value), load_f32(&scale[v]));
-                    let value = _mm512_add_ps(value, load_f32(&bias[v]));
+            unrolled!(VECTORS, |v| {
+                let (scale, bias) = (load_f32(&scale[v]), load_f32(&bias[v]));
+                unrolled!(ROWS, |r| {
+                    let value = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][v]), scale), bias);
                     let value = _mm512_min_ps(_mm512_max_ps(value, min), max);
                     store_f32(&mut out[at + r * job.out_stride..], job.columns, v, value);
-                }
-            }
+                });
+            });
         }
     }
 }
