@@ -10,9 +10,11 @@
 pub mod backend;
 pub mod capability;
 pub mod error;
+pub mod infer;
 pub mod ir;
 pub mod lower;
 pub mod plan;
 pub mod quant;
+pub mod reference;
 
 pub use error::{CoreError, CoreErrorKind};

@@ -16,6 +16,7 @@
 //! | AveragePool, GlobalAveragePool, ReduceMean | `clamp(rhe(f32(Σ (x - zp_x)) * m) + zp_y)`, `m = f32(f32(s_x / f32(count)) / s_y)` |
 //! | MaxPool and what else moves elements | the codes themselves; parameters stay |
 //! | functions of one element | a 256-entry table: dequantize, the function in f64, rounded to f32, quantize |
+//! | dynamic quantization | `s = (max - min) / 255` over a range that includes 0, `zp = clamp(rhe(-min / s))`, then as above |
 //! | linear resize | weights in steps of 2^-11: `(Σ q * w_y * w_x)` rounded half to even by 22 bits; parameters stay |
 
 /// The code range `[min, max]` that results are clamped to: the storage type's, narrowed by a fused clamp.
@@ -82,6 +83,15 @@ pub fn add(a: i32, ratio_a: f32, b: i32, ratio_b: f32, zero_point: i32, range: C
     round_to_code(left + right, zero_point, range)
 }
 
+/// Scale and zero point of unsigned 8-bit codes for these elements, as ONNX's DynamicQuantizeLinear finds them.
+///
+/// The range includes zero; elements that are all zero (or none) give scale 1. NaN is passed over.
+pub fn dynamic_parameters(values: &[f32]) -> (f32, i32) {
+    let (min, max) = values.iter().fold((0f32, 0f32), |(min, max), &x| (min.min(x), max.max(x)));
+    let scale = if min == max { 1.0 } else { (max - min) / 255.0 };
+    (scale, round_to_code(-min / scale, 0, CodeRange::U8))
+}
+
 /// The 256-entry table of a function of one 8-bit element, indexed by the code's bits.
 ///
 /// `codes` is the input type's range: [`CodeRange::U8`] or [`CodeRange::I8`]. Entries are output codes.
@@ -145,6 +155,18 @@ mod tests {
         assert_eq!(requantize(i32::MAX, 1e30, 128, CodeRange::U8), 255);
         assert_eq!(requantize(i32::MIN, 1e30, 128, CodeRange::U8), 0);
         assert_eq!(requantize(i32::MIN, 1e-30, 128, CodeRange::U8), 128);
+    }
+
+    #[test]
+    fn dynamic_parameters_are_those_of_onnx() {
+        // The examples of ONNX's DynamicQuantizeLinear.
+        let (scale, zero) = dynamic_parameters(&[0.0, 2.0, -3.0, -2.5, 1.34, 0.5]);
+        assert_eq!((scale, zero), (5.0 / 255.0, 153));
+        let (scale, zero) = dynamic_parameters(&[-1.0, -2.1, -1.3, -2.5, -3.34, -4.0]);
+        assert_eq!((scale, zero), (4.0 / 255.0, 255));
+        let (scale, zero) = dynamic_parameters(&[1.0, 2.1, 1.3, 2.5, 3.34, 4.0]);
+        assert_eq!((scale, zero), (4.0 / 255.0, 0));
+        assert_eq!(dynamic_parameters(&[]), (1.0, 0));
     }
 
     #[test]
