@@ -5,7 +5,10 @@
 //! then takes one instruction per register, quad and kernel column. Planes serve every output column whose taps
 //! touch them, and as many output rows as fit their rows: the weights are packed once for each such *shift*.
 
+use std::ops::Range;
+
 use super::isa::Isa;
+use super::mem::Walk;
 use super::{Job, Slots};
 use crate::scratch::{Aligned, Parts, space};
 use crate::shape::ConvShape;
@@ -46,9 +49,22 @@ impl Planes<'_> {
         self.rows.len() / 4
     }
 
-    /// Input column of planes `column`, `None` outside the image.
-    pub(super) fn input_column(&self, column: usize) -> Option<usize> {
-        (self.first + column).checked_sub(self.pad_left).filter(|&ix| ix < self.in_w)
+    /// The planes' columns that lie inside the image.
+    pub(super) fn inside(&self) -> Range<usize> {
+        let clip = |column: usize| column.saturating_sub(self.first).min(self.columns);
+        clip(self.pad_left)..clip(self.pad_left + self.in_w)
+    }
+
+    /// What the planes' columns `columns`, all inside the image, read of row `row` of the quads: a window for each.
+    /// `outside` is what a row outside the image holds.
+    pub(super) fn walk<'b>(&'b self, row: usize, columns: &Range<usize>, outside: &'b [u8]) -> Walk<'b> {
+        match self.rows[row] {
+            OUTSIDE => Walk::new(outside, 0, 0, columns.len(), self.channels),
+            at => {
+                let start = at + (self.first + columns.start).saturating_sub(self.pad_left) * self.stride;
+                Walk::new(self.input, start, self.stride, columns.len(), self.channels)
+            }
+        }
     }
 }
 
@@ -73,6 +89,14 @@ pub(super) struct RowJob<'a> {
 }
 
 impl RowJob<'_> {
+    /// What kernel column `kx` reads for `count` output pixels from `first` on: the planes of all quads for each.
+    #[inline]
+    pub(super) fn walk(&self, first: usize, count: usize, kx: usize) -> Walk<'_> {
+        let bytes = self.quads * 4 * size_of_val(&self.bias[..self.bias.len() / 4]);
+        let start = (first * self.stride_w + kx * self.dilation_w) * bytes;
+        Walk::new(self.planes, start, self.stride_w * bytes, count, bytes)
+    }
+
     /// The sink's parameters of this block's lanes.
     pub(super) fn slots<'a>(&self, parameters: &'a [f32]) -> &'a [f32] {
         &parameters[self.slot..][..self.bias.len()]
@@ -80,7 +104,7 @@ impl RowJob<'_> {
 }
 
 /// Stands for a row outside the image.
-pub(super) const OUTSIDE: usize = usize::MAX;
+const OUTSIDE: usize = usize::MAX;
 
 /// Bytes of planes that exist at once: they stay in the first-level cache.
 const PLANE_BYTES: usize = 16 * 1024;

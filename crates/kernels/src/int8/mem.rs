@@ -87,3 +87,36 @@ impl Row<'_> {
         unsafe { self.at.wrapping_add(step * 4).cast::<i32>().read_unaligned() }
     }
 }
+
+/// `count` windows of `width` bytes, `step` bytes from one to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    at: *const u8,
+    step: usize,
+    count: usize,
+    owner: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Walk<'a> {
+    /// The windows of `bytes` from `start` on.
+    #[inline]
+    pub(super) fn new(bytes: &'a [u8], start: usize, step: usize, count: usize, width: usize) -> Self {
+        assert!(
+            count == 0 || start.saturating_add((count - 1) * step).saturating_add(width) <= bytes.len(),
+            "every window lies inside the bytes"
+        );
+        Self { at: bytes.as_ptr().wrapping_add(start), step, count, owner: PhantomData }
+    }
+
+    /// Where window `index` begins: `width` bytes are readable there.
+    ///
+    /// # Safety
+    /// `index` must be below the `count` that `self` was made with.
+    #[expect(clippy::inline_always, reason = "a call would spill every accumulator")]
+    #[inline(always)]
+    pub(super) unsafe fn at(self, index: usize) -> *const u8 {
+        debug_assert!(index < self.count, "window {index} of {}", self.count);
+        // SAFETY: `new` checked that all windows lie inside its slice, which outlives `self`.
+        unsafe { self.at.add(index * self.step) }
+    }
+}

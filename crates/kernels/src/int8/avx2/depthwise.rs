@@ -7,7 +7,8 @@ use std::arch::x86_64::*;
 use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::tile_rows;
-use crate::int8::depthwise::{OUTSIDE, Planes, RowJob};
+use crate::int8::depthwise::{Planes, RowJob};
+use crate::int8::mem::Walk;
 
 /// Channels of a block: four registers of accumulators.
 const BLOCK: usize = 32;
@@ -17,26 +18,28 @@ const MOST_PIXELS: usize = 2;
 /// Interleaves four rows of bytes: word `c` holds channel `c` of all four.
 #[target_feature(enable = "avx2")]
 pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
-    let outside = _mm256_set1_epi8(job.x_zero as i8);
-    let (planes, _) = planes.as_chunks_mut::<32>();
-    for (quad, rows) in job.rows.as_chunks::<4>().0.iter().enumerate() {
-        for column in 0..job.columns {
-            let inside = job.input_column(column);
-            let read = |row: usize| match inside {
-                Some(ix) if row != OUTSIDE => {
-                    let bytes = &job.input[row + ix * job.stride..];
-                    // Channels beyond the block's are ignored in the end, whatever they read.
-                    if let Some(bytes) = bytes.first_chunk() {
-                        load(bytes)
-                    } else {
-                        let mut padded = [0; BLOCK];
-                        padded[..job.channels].copy_from_slice(&bytes[..job.channels]);
-                        load(&padded)
-                    }
+    let outside = [job.x_zero; BLOCK];
+    let inside = job.inside();
+    let quads = job.quads();
+    let (planes, _) = planes.as_chunks_mut::<{ 4 * BLOCK }>();
+    for quad in 0..quads {
+        let rows: [Walk<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
+        let planes = &mut planes[quad..];
+        let (left, rest) = planes.split_at_mut((inside.start * quads).min(planes.len()));
+        let (middle, right) = rest.split_at_mut((inside.len() * quads).min(rest.len()));
+        for (column, out) in middle.iter_mut().step_by(quads).enumerate() {
+            let read = |row: usize| {
+                // SAFETY: `middle` has a place for each column inside, no more; a window has `channels` bytes.
+                let bytes = unsafe { std::slice::from_raw_parts(rows[row].at(column), job.channels) };
+                if let Some(bytes) = bytes.first_chunk() {
+                    load(bytes)
+                } else {
+                    let mut padded = [0; BLOCK];
+                    padded[..job.channels].copy_from_slice(bytes);
+                    load(&padded)
                 }
-                _ => outside,
             };
-            let [a, b, c, d] = [read(rows[0]), read(rows[1]), read(rows[2]), read(rows[3])];
+            let [a, b, c, d] = [read(0), read(1), read(2), read(3)];
             let (ab_low, ab_high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
             let (cd_low, cd_high) = (_mm256_unpacklo_epi8(c, d), _mm256_unpackhi_epi8(c, d));
             let words = [
@@ -45,11 +48,16 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
                 _mm256_unpacklo_epi16(ab_high, cd_high),
                 _mm256_unpackhi_epi16(ab_high, cd_high),
             ];
-            let out = &mut planes[(column * job.quads() + quad) * 4..][..4];
+            let (out, _) = out.as_chunks_mut::<32>();
             for (out, word) in out.iter_mut().zip(words) {
                 // SAFETY: 32 bytes are writable there.
                 unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), word) };
             }
+        }
+        let columns_right = (job.columns - inside.end) * quads;
+        let right_len = right.len().min(columns_right);
+        for out in left.iter_mut().step_by(quads).chain(right[..right_len].iter_mut().step_by(quads)) {
+            out.fill(job.x_zero);
         }
     }
 }
@@ -82,15 +90,17 @@ macro_rules! depthwise {
                         pixel[j] = bias;
                     }
                 }
-                let (planes, _) = job.planes.as_chunks::<32>();
                 let (packed, _) = job.weights.as_chunks::<PACKED>();
                 for (kx, packed) in packed.chunks_exact(4 * job.quads).enumerate() {
-                    let column = first * job.stride_w + kx * job.dilation_w;
+                    let words = job.walk(first, PIXELS, kx);
                     for (quad, packed) in packed.as_chunks::<4>().0.iter().enumerate() {
-                        for (p, acc) in acc.iter_mut().enumerate() {
-                            let words = &planes[((column + p * job.stride_w) * job.quads + quad) * 4..][..4];
+                        for p in 0..PIXELS {
                             for j in 0..4 {
-                                acc[j] = dot(acc[j], split(load(&words[j])), weights(&packed[j]));
+                                // SAFETY: the walk has `PIXELS` windows of `quads` times four registers.
+                                let x = unsafe {
+                                    _mm256_loadu_si256(words.at(p).add((quad * 4 + j) * 32).cast())
+                                };
+                                acc[p][j] = dot(acc[p][j], split(x), weights(&packed[j]));
                             }
                         }
                     }

@@ -7,7 +7,8 @@ use std::arch::x86_64::*;
 use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::tile_rows;
-use crate::int8::depthwise::{OUTSIDE, Planes, RowJob};
+use crate::int8::depthwise::{Planes, RowJob};
+use crate::int8::mem::Walk;
 
 /// Channels of a block: four registers of accumulators.
 const BLOCK: usize = 64;
@@ -18,20 +19,22 @@ const MOST_PIXELS: usize = 4;
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
     let mask = u64::MAX >> (BLOCK - job.channels);
-    let outside = _mm512_set1_epi8(job.x_zero as i8);
-    let (planes, _) = planes.as_chunks_mut::<64>();
-    for (quad, rows) in job.rows.as_chunks::<4>().0.iter().enumerate() {
-        for column in 0..job.columns {
-            let inside = job.input_column(column);
-            let read = |row: usize| match inside {
-                Some(ix) if row != OUTSIDE => {
-                    let bytes = &job.input[row + ix * job.stride..][..job.channels];
-                    // SAFETY: the mask covers the bytes of the slice only.
-                    unsafe { _mm512_maskz_loadu_epi8(mask, bytes.as_ptr().cast()) }
-                }
-                _ => outside,
+    let outside = [job.x_zero; BLOCK];
+    let inside = job.inside();
+    let quads = job.quads();
+    let (planes, _) = planes.as_chunks_mut::<{ 4 * BLOCK }>();
+    for quad in 0..quads {
+        let rows: [Walk<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
+        let planes = &mut planes[quad..];
+        let (left, rest) = planes.split_at_mut((inside.start * quads).min(planes.len()));
+        let (middle, right) = rest.split_at_mut((inside.len() * quads).min(rest.len()));
+        for (column, out) in middle.iter_mut().step_by(quads).enumerate() {
+            let read = |row: usize| {
+                // SAFETY: `middle` has a place for each column inside, no more; the mask covers the `channels` bytes
+                // of the window.
+                unsafe { _mm512_maskz_loadu_epi8(mask, rows[row].at(column).cast()) }
             };
-            let [a, b, c, d] = [read(rows[0]), read(rows[1]), read(rows[2]), read(rows[3])];
+            let [a, b, c, d] = [read(0), read(1), read(2), read(3)];
             let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
             let (cd_low, cd_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
             let words = [
@@ -40,11 +43,16 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
                 _mm512_unpacklo_epi16(ab_high, cd_high),
                 _mm512_unpackhi_epi16(ab_high, cd_high),
             ];
-            let out = &mut planes[(column * job.quads() + quad) * 4..][..4];
+            let (out, _) = out.as_chunks_mut::<64>();
             for (out, word) in out.iter_mut().zip(words) {
                 // SAFETY: 64 bytes are writable there.
                 unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), word) };
             }
+        }
+        let columns_right = (job.columns - inside.end) * quads;
+        let right_len = right.len().min(columns_right);
+        for out in left.iter_mut().step_by(quads).chain(right[..right_len].iter_mut().step_by(quads)) {
+            out.fill(job.x_zero);
         }
     }
 }
@@ -72,17 +80,17 @@ fn tile<const PIXELS: usize>(job: &RowJob<'_>, first: usize, sink: &mut Sink<'_>
             pixel[j] = bias;
         }
     }
-    let (planes, _) = job.planes.as_chunks::<64>();
     let (weights, _) = job.weights.as_chunks::<64>();
     for (kx, weights) in weights.chunks_exact(4 * job.quads).enumerate() {
-        let column = first * job.stride_w + kx * job.dilation_w;
+        let words = job.walk(first, PIXELS, kx);
         for (quad, weights) in weights.as_chunks::<4>().0.iter().enumerate() {
             let [w0, w1, w2, w3] = weights;
             let w = [load(w0), load(w1), load(w2), load(w3)];
-            for (p, acc) in acc.iter_mut().enumerate() {
-                let words = &planes[((column + p * job.stride_w) * job.quads + quad) * 4..][..4];
+            for p in 0..PIXELS {
                 for j in 0..4 {
-                    acc[j] = _mm512_dpbusd_epi32(acc[j], load(&words[j]), w[j]);
+                    // SAFETY: the walk has `PIXELS` windows of `quads` times four registers.
+                    let x = unsafe { _mm512_loadu_si512(words.at(p).add((quad * 4 + j) * 64).cast()) };
+                    acc[p][j] = _mm512_dpbusd_epi32(acc[p][j], x, w[j]);
                 }
             }
         }
