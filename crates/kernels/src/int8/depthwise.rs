@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::isa::Isa;
-use super::mem::Walk;
+use super::mem::Grid;
 use super::{Job, Slots};
 use crate::scratch::{Aligned, Parts, space};
 use crate::shape::ConvShape;
@@ -57,12 +57,13 @@ impl Planes<'_> {
 
     /// What the planes' columns `columns`, all inside the image, read of row `row` of the quads: a window for each.
     /// `outside` is what a row outside the image holds.
-    pub(super) fn walk<'b>(&'b self, row: usize, columns: &Range<usize>, outside: &'b [u8]) -> Walk<'b> {
+    pub(super) fn walk<'b>(&'b self, row: usize, columns: &Range<usize>, outside: &'b [u8]) -> Grid<'b> {
+        let count = columns.len();
         match self.rows[row] {
-            OUTSIDE => Walk::new(outside, 0, 0, columns.len(), self.channels),
+            OUTSIDE => Grid::new(outside, 0, [(count, 0), (1, 0)], self.channels),
             at => {
                 let start = at + (self.first + columns.start).saturating_sub(self.pad_left) * self.stride;
-                Walk::new(self.input, start, self.stride, columns.len(), self.channels)
+                Grid::new(self.input, start, [(count, self.stride), (1, 0)], self.channels)
             }
         }
     }
@@ -80,8 +81,9 @@ pub(super) struct RowJob<'a> {
     slot: usize,
     /// Channels of the block that exist.
     pub(super) channels: usize,
-    pub(super) stride_w: usize,
-    pub(super) dilation_w: usize,
+    pub(super) kernel_w: usize,
+    stride_w: usize,
+    dilation_w: usize,
     /// Output pixels.
     pub(super) pixels: usize,
     pub(super) out_at: usize,
@@ -89,12 +91,12 @@ pub(super) struct RowJob<'a> {
 }
 
 impl RowJob<'_> {
-    /// What kernel column `kx` reads for `count` output pixels from `first` on: the planes of all quads for each.
-    #[inline]
-    pub(super) fn walk(&self, first: usize, count: usize, kx: usize) -> Walk<'_> {
-        let bytes = self.quads * 4 * size_of_val(&self.bias[..self.bias.len() / 4]);
-        let start = (first * self.stride_w + kx * self.dilation_w) * bytes;
-        Walk::new(self.planes, start, self.stride_w * bytes, count, bytes)
+    /// What output pixel `i` reads at kernel column `j`: the planes of all quads.
+    pub(super) fn grid(&self) -> Grid<'_> {
+        // Four registers of words for each quad, as wide as those of the bias.
+        let bytes = self.quads * size_of_val(self.bias);
+        let axes = [(self.pixels, self.stride_w * bytes), (self.kernel_w, self.dilation_w * bytes)];
+        Grid::new(self.planes, 0, axes, bytes)
     }
 
     /// The sink's parameters of this block's lanes.
@@ -213,6 +215,7 @@ impl Depthwise {
                             bias: &bias[column..][..block],
                             slot: column,
                             channels,
+                            kernel_w: shape.kernel_w,
                             stride_w: shape.stride_w,
                             dilation_w: shape.dilation_w,
                             pixels,

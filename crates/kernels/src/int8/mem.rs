@@ -88,35 +88,35 @@ impl Row<'_> {
     }
 }
 
-/// `count` windows of `width` bytes, `step` bytes from one to the next.
+/// Windows of bytes in rows and columns, each some steps apart.
 #[derive(Clone, Copy)]
-pub(super) struct Walk<'a> {
+pub(super) struct Grid<'a> {
     at: *const u8,
-    step: usize,
-    count: usize,
+    /// How many windows, and bytes from one to the next, along each axis.
+    axes: [(usize, usize); 2],
     owner: PhantomData<&'a [u8]>,
 }
 
-impl<'a> Walk<'a> {
-    /// The windows of `bytes` from `start` on.
+impl<'a> Grid<'a> {
+    /// Windows of `width` bytes of `bytes`, the first at `start`; `axes` are `(count, step)`.
     #[inline]
-    pub(super) fn new(bytes: &'a [u8], start: usize, step: usize, count: usize, width: usize) -> Self {
-        assert!(
-            count == 0 || start.saturating_add((count - 1) * step).saturating_add(width) <= bytes.len(),
-            "every window lies inside the bytes"
-        );
-        Self { at: bytes.as_ptr().wrapping_add(start), step, count, owner: PhantomData }
+    pub(super) fn new(bytes: &'a [u8], start: usize, axes: [(usize, usize); 2], width: usize) -> Self {
+        let reach = |(count, step): (usize, usize)| count.saturating_sub(1).saturating_mul(step);
+        let end = start.saturating_add(reach(axes[0])).saturating_add(reach(axes[1])).saturating_add(width);
+        let empty = axes[0].0 == 0 || axes[1].0 == 0;
+        assert!(empty || end <= bytes.len(), "every window lies inside the bytes");
+        Self { at: bytes.as_ptr().wrapping_add(start), axes, owner: PhantomData }
     }
 
-    /// Where window `index` begins: `width` bytes are readable there.
+    /// Where window `[i, j]` begins; its `width` bytes are readable there.
     ///
     /// # Safety
-    /// `index` must be below the `count` that `self` was made with.
+    /// Each index must be below the count of its axis.
     #[expect(clippy::inline_always, reason = "a call would spill every accumulator")]
     #[inline(always)]
-    pub(super) unsafe fn at(self, index: usize) -> *const u8 {
-        debug_assert!(index < self.count, "window {index} of {}", self.count);
+    pub(super) unsafe fn at(self, [i, j]: [usize; 2]) -> *const u8 {
+        debug_assert!(i < self.axes[0].0 && j < self.axes[1].0, "window {i}, {j} of {:?}", self.axes);
         // SAFETY: `new` checked that all windows lie inside its slice, which outlives `self`.
-        unsafe { self.at.add(index * self.step) }
+        unsafe { self.at.add(i * self.axes[0].1 + j * self.axes[1].1) }
     }
 }

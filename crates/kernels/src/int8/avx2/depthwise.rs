@@ -8,7 +8,7 @@ use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::tile_rows;
 use crate::int8::depthwise::{Planes, RowJob};
-use crate::int8::mem::Walk;
+use crate::int8::mem::Grid;
 
 /// Channels of a block: four registers of accumulators.
 const BLOCK: usize = 32;
@@ -23,14 +23,14 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
     let quads = job.quads();
     let (planes, _) = planes.as_chunks_mut::<{ 4 * BLOCK }>();
     for quad in 0..quads {
-        let rows: [Walk<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
+        let rows: [Grid<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
         let planes = &mut planes[quad..];
         let (left, rest) = planes.split_at_mut((inside.start * quads).min(planes.len()));
         let (middle, right) = rest.split_at_mut((inside.len() * quads).min(rest.len()));
         for (column, out) in middle.iter_mut().step_by(quads).enumerate() {
             let read = |row: usize| {
                 // SAFETY: `middle` has a place for each column inside, no more; a window has `channels` bytes.
-                let bytes = unsafe { std::slice::from_raw_parts(rows[row].at(column), job.channels) };
+                let bytes = unsafe { std::slice::from_raw_parts(rows[row].at([column, 0]), job.channels) };
                 if let Some(bytes) = bytes.first_chunk() {
                     load(bytes)
                 } else {
@@ -83,6 +83,7 @@ macro_rules! depthwise {
 
             #[target_feature(enable = $features)]
             fn tile<const PIXELS: usize>(job: &RowJob<'_>, first: usize, sink: &mut Sink<'_>) {
+                let grid = job.grid();
                 let mut acc = [[_mm256_setzero_si256(); 4]; PIXELS];
                 for (j, bias) in job.bias.as_chunks().0.iter().take(4).enumerate() {
                     let bias = load_i32(bias);
@@ -92,13 +93,15 @@ macro_rules! depthwise {
                 }
                 let (packed, _) = job.weights.as_chunks::<PACKED>();
                 for (kx, packed) in packed.chunks_exact(4 * job.quads).enumerate() {
-                    let words = job.walk(first, PIXELS, kx);
                     for (quad, packed) in packed.as_chunks::<4>().0.iter().enumerate() {
                         for p in 0..PIXELS {
                             for j in 0..4 {
-                                // SAFETY: the walk has `PIXELS` windows of `quads` times four registers.
+                                // SAFETY: the grid has a window of `quads` times four registers for each pixel
+                                // and column.
                                 let x = unsafe {
-                                    _mm256_loadu_si256(words.at(p).add((quad * 4 + j) * 32).cast())
+                                    _mm256_loadu_si256(
+                                        grid.at([first + p, kx]).add((quad * 4 + j) * 32).cast(),
+                                    )
                                 };
                                 acc[p][j] = dot(acc[p][j], split(x), weights(&packed[j]));
                             }

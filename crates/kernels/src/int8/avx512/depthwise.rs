@@ -4,16 +4,14 @@
 #[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
 use std::arch::x86_64::*;
 
-use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
+use super::{Finish, LANES, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::tile_rows;
 use crate::int8::depthwise::{Planes, RowJob};
-use crate::int8::mem::Walk;
+use crate::int8::mem::Grid;
 
 /// Channels of a block: four registers of accumulators.
 const BLOCK: usize = 64;
-/// Output pixels computed together.
-const MOST_PIXELS: usize = 4;
 
 /// Interleaves four rows of bytes: word `c` holds channel `c` of all four.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
@@ -24,7 +22,7 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
     let quads = job.quads();
     let (planes, _) = planes.as_chunks_mut::<{ 4 * BLOCK }>();
     for quad in 0..quads {
-        let rows: [Walk<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
+        let rows: [Grid<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
         let planes = &mut planes[quad..];
         let (left, rest) = planes.split_at_mut((inside.start * quads).min(planes.len()));
         let (middle, right) = rest.split_at_mut((inside.len() * quads).min(rest.len()));
@@ -32,7 +30,7 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
             let read = |row: usize| {
                 // SAFETY: `middle` has a place for each column inside, no more; the mask covers the `channels` bytes
                 // of the window.
-                unsafe { _mm512_maskz_loadu_epi8(mask, rows[row].at(column).cast()) }
+                unsafe { _mm512_maskz_loadu_epi8(mask, rows[row].at([column, 0]).cast()) }
             };
             let [a, b, c, d] = [read(0), read(1), read(2), read(3)];
             let (ab_low, ab_high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
@@ -60,75 +58,131 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
 /// Computes one row of output pixels for one block of channels.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(in crate::int8) fn row(job: &RowJob<'_>, sink: &mut Sink<'_>) {
-    for (first, pixels) in tile_rows(job.pixels, MOST_PIXELS) {
-        match pixels {
-            1 => tile::<1>(job, first, sink),
-            2 => tile::<2>(job, first, sink),
-            3 => tile::<3>(job, first, sink),
-            4 => tile::<4>(job, first, sink),
-            _ => unreachable!("tile_rows keeps to four pixels"),
+    match sink {
+        Sink::U8 { out, multiplier, zero_point, min, max } => {
+            let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
+            let out = &mut out[job.out_at..];
+            if job.kernel_w == 3 && job.quads == 1 {
+                row_of_three(job, &finish, out);
+            } else {
+                row_to_u8(job, &finish, out);
+            }
+        }
+        Sink::I32 { .. } | Sink::F32 { .. } => {
+            for pixel in 0..job.pixels {
+                wide(job, pixel, sink);
+            }
         }
     }
 }
 
+/// [`row`] of a kernel of three columns in one quad: all its weights stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn tile<const PIXELS: usize>(job: &RowJob<'_>, first: usize, sink: &mut Sink<'_>) {
-    let mut acc = [[_mm512_setzero_si512(); 4]; PIXELS];
-    for (j, bias) in job.bias.as_chunks().0.iter().take(4).enumerate() {
-        let bias = load_i32(bias);
-        for pixel in &mut acc {
-            pixel[j] = bias;
-        }
+fn row_of_three(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
+    let mask = u64::MAX >> (BLOCK - job.channels);
+    let bias = biases(job);
+    let mut weights = [[_mm512_setzero_si512(); 4]; 3];
+    for (weights, bytes) in weights.iter_mut().zip(job.weights.as_chunks::<64>().0.as_chunks::<4>().0) {
+        *weights = [load(&bytes[0]), load(&bytes[1]), load(&bytes[2]), load(&bytes[3])];
     }
-    let (weights, _) = job.weights.as_chunks::<64>();
-    for (kx, weights) in weights.chunks_exact(4 * job.quads).enumerate() {
-        let words = job.walk(first, PIXELS, kx);
-        for (quad, weights) in weights.as_chunks::<4>().0.iter().enumerate() {
-            let [w0, w1, w2, w3] = weights;
-            let w = [load(w0), load(w1), load(w2), load(w3)];
-            for p in 0..PIXELS {
-                for j in 0..4 {
-                    // SAFETY: the walk has `PIXELS` windows of `quads` times four registers.
-                    let x = unsafe { _mm512_loadu_si512(words.at(p).add((quad * 4 + j) * 64).cast()) };
-                    acc[p][j] = _mm512_dpbusd_epi32(acc[p][j], x, w[j]);
-                }
+    let grid = job.grid();
+    for pixel in 0..job.pixels {
+        let mut acc = bias;
+        for (kx, weights) in weights.iter().enumerate() {
+            for j in 0..4 {
+                // SAFETY: the grid has a window of four registers for each pixel and each of three columns.
+                let x = unsafe { _mm512_loadu_si512(grid.at([pixel, kx]).add(j * 64).cast()) };
+                acc[j] = _mm512_dpbusd_epi32(acc[j], x, weights[j]);
             }
         }
+        let v = |j: usize| finish.round(acc[j], j);
+        let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
+        store_u8(&mut out[pixel * job.out_stride..], job.channels, mask, bytes);
     }
-    let at = job.out_at + first * job.out_stride;
-    match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
-            let mask = u64::MAX >> (BLOCK - job.channels);
-            unrolled!(PIXELS, |p| {
+}
+
+/// [`row`] of any kernel, several pixels for each reading of the weights.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn row_to_u8(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
+    let mask = u64::MAX >> (BLOCK - job.channels);
+    macro_rules! tile {
+        ($pixels:literal, $first:ident) => {{
+            let acc = accumulate::<$pixels>(job, $first);
+            unrolled!($pixels, |p| {
                 let v = |j: usize| finish.round(acc[p][j], j);
                 let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
-                store_u8(&mut out[at + p * job.out_stride..], job.channels, mask, bytes);
+                store_u8(&mut out[($first + p) * job.out_stride..], job.channels, mask, bytes);
             });
+        }};
+    }
+    for (first, pixels) in tile_rows(job.pixels, 4) {
+        match pixels {
+            1 => tile!(1, first),
+            2 => tile!(2, first),
+            3 => tile!(3, first),
+            _ => tile!(4, first),
         }
-        Sink::I32 { out } => unrolled!(PIXELS, |p| {
-            let values = in_order(acc[p]);
-            for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(16)) {
-                store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
+    }
+}
+
+/// One pixel whose output is as wide as its accumulators.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn wide(job: &RowJob<'_>, pixel: usize, sink: &mut Sink<'_>) {
+    let [acc] = accumulate::<1>(job, pixel);
+    let at = job.out_at + pixel * job.out_stride;
+    let vectors = job.channels.div_ceil(LANES);
+    match sink {
+        Sink::I32 { out } => {
+            for (v, &value) in in_order(acc).iter().enumerate().take(vectors) {
+                store_i32(&mut out[at..], job.channels, v, value);
             }
-        }),
+        }
         Sink::F32 { out, scale, bias, min, max } => {
             let (min, max) = (_mm512_set1_ps(*min), _mm512_set1_ps(*max));
             let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            unrolled!(PIXELS, |p| {
-                let v = |j: usize| {
-                    let product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[p][j]), load_f32(&scale[j]));
-                    let sum = _mm512_add_ps(product, load_f32(&bias[j]));
-                    _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(sum, min), max))
-                };
-                let values = in_order([v(0), v(1), v(2), v(3)]);
-                for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(16)) {
-                    let value = _mm512_castsi512_ps(value);
-                    store_f32(&mut out[at + p * job.out_stride..], job.channels, v, value);
+            let v = |j: usize| {
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[j]), load_f32(&scale[j]));
+                let sum = _mm512_add_ps(product, load_f32(&bias[j]));
+                _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(sum, min), max))
+            };
+            for (v, &value) in in_order([v(0), v(1), v(2), v(3)]).iter().enumerate().take(vectors) {
+                store_f32(&mut out[at..], job.channels, v, _mm512_castsi512_ps(value));
+            }
+        }
+        Sink::U8 { .. } => unreachable!("u8 is written by whole rows"),
+    }
+}
+
+/// The accumulators of some pixels from `first` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+fn accumulate<const PIXELS: usize>(job: &RowJob<'_>, first: usize) -> [[__m512i; 4]; PIXELS] {
+    let mut acc = [biases(job); PIXELS];
+    let grid = job.grid();
+    let (weights, _) = job.weights.as_chunks::<64>();
+    for (kx, weights) in weights.chunks_exact(4 * job.quads).enumerate() {
+        for (quad, weights) in weights.as_chunks::<4>().0.iter().enumerate() {
+            let [w0, w1, w2, w3] = weights;
+            let w = [load(w0), load(w1), load(w2), load(w3)];
+            for (p, acc) in acc.iter_mut().enumerate() {
+                for j in 0..4 {
+                    // SAFETY: the grid has a window of `quads` times four registers for each pixel and column.
+                    let x = unsafe {
+                        _mm512_loadu_si512(grid.at([first + p, kx]).add((quad * 4 + j) * 64).cast())
+                    };
+                    acc[j] = _mm512_dpbusd_epi32(acc[j], x, w[j]);
                 }
-            });
+            }
         }
     }
+    acc
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+fn biases(job: &RowJob<'_>) -> [__m512i; 4] {
+    let (bias, _) = job.bias.as_chunks();
+    [load_i32(&bias[0]), load_i32(&bias[1]), load_i32(&bias[2]), load_i32(&bias[3])]
 }
 
 /// Accumulators hold channel `16 l + 4 j + e` in element `e` of lane `l` of register `j`; this puts them in order.
