@@ -183,8 +183,8 @@ fn fill(shape: ConvShape, seed: u64, extremes: u8, x_zero: u8, cuts: Vec<usize>)
     let multipliers = if seed & 2 == 0 { shape.out_c } else { 1 };
     let multiplier = noise(seed ^ 3, multipliers)
         .map(|v| match v % 16 {
-            0 => 1e30,
-            1 => 1e-30,
+            0 if seed & 8 == 0 => 1e30,
+            1 if seed & 8 == 0 => 1e-30,
             2 => 0.5,
             3 => -typical,
             4 => 0.25,

@@ -128,14 +128,20 @@ fn emit<const PIXELS: usize>(
 ) {
     let at = job.out_at + first * job.out_stride;
     match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
+        Sink::U8(to_u8) => {
+            let finish =
+                Finish::<4>::new(job.slots(to_u8.multiplier), to_u8.zero_point, to_u8.min, to_u8.max);
             unrolled!(PIXELS, |p| {
                 let v = |j: usize| finish.round(acc[p][j], j);
                 let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
-                store_u8(&mut out[at + p * job.out_stride..], job.channels, bytes);
+                store_u8(&mut to_u8.out[at + p * job.out_stride..], job.channels, bytes);
             });
         }
+        Sink::HugeU8(to_u8) => unrolled!(PIXELS, |p| {
+            let mut lanes = [0; BLOCK];
+            unrolled!(4, |j| store_i32(&mut lanes, BLOCK, j, acc[p][j]));
+            to_u8.finish(at + p * job.out_stride, job.in_order(&lanes));
+        }),
         Sink::I32 { out } => unrolled!(PIXELS, |p| {
             let values = in_order(acc[p]);
             for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {

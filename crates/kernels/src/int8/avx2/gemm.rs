@@ -4,7 +4,7 @@
 #[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
 use std::arch::x86_64::*;
 
-use super::{Finish, load_f32, load_i32, store_f32, store_i32, store_u8};
+use super::{Finish, LANES, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::{PanelJob, tile_rows};
 
@@ -23,7 +23,7 @@ macro_rules! gemm {
             /// Computes one panel.
             #[target_feature(enable = $features)]
             pub(in crate::int8) fn panel(job: &PanelJob<'_>, sink: &mut Sink<'_>) {
-                for (first, rows) in tile_rows(job.reads.pixels(), MOST_ROWS[job.vectors]) {
+                for (first, rows) in tile_rows(job.reads.pixels, MOST_ROWS[job.vectors]) {
                     match (job.vectors, rows) {
                         (1, 1) => tile::<1, 1>(job, first, sink),
                         (1, 2) => tile::<2, 1>(job, first, sink),
@@ -97,15 +97,23 @@ fn emit<const ROWS: usize, const VECTORS: usize>(
 ) {
     let at = job.out_at + first * job.out_stride;
     match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<VECTORS>::new(job.slots(multiplier), *zero_point, *min, *max);
+        Sink::U8(to_u8) => {
+            let finish =
+                Finish::<VECTORS>::new(job.slots(to_u8.multiplier), to_u8.zero_point, to_u8.min, to_u8.max);
             unrolled!(ROWS, |r| {
                 let low = finish.round(acc[r][0], 0);
                 let high = if VECTORS == 2 { finish.round(acc[r][VECTORS - 1], VECTORS - 1) } else { low };
                 let bytes = finish.pack(low, high, low, high);
-                store_u8(&mut out[at + r * job.out_stride..], job.columns, bytes);
+                store_u8(&mut to_u8.out[at + r * job.out_stride..], job.columns, bytes);
             });
         }
+        Sink::HugeU8(to_u8) => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
+            let mut lanes = [0; LANES];
+            store_i32(&mut lanes, LANES, 0, acc[r][v]);
+            let count = (job.columns - v * LANES).min(LANES);
+            let slots = (job.slot + v * LANES..).zip(lanes).take(count);
+            to_u8.finish(at + r * job.out_stride + v * LANES, slots);
+        })),
         Sink::I32 { out } => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
             store_i32(&mut out[at + r * job.out_stride..], job.columns, v, acc[r][v]);
         })),
