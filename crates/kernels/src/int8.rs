@@ -40,6 +40,7 @@ mod scalar;
 use std::ops::Range;
 
 use self::isa::Isa;
+use crate::catalog::{CATALOG, Element, Family, KernelInfo};
 use crate::error::KernelError;
 use crate::requant::{Epilogue, requantize};
 use crate::scratch::{Parts, Scratch, space};
@@ -203,6 +204,15 @@ impl ConvInt8 {
     /// The tier it was packed for.
     pub fn token(&self) -> TierToken {
         self.token
+    }
+
+    /// The catalogue's entry of the kernel that computes it.
+    pub fn kernel(&self) -> &'static KernelInfo {
+        let family = if self.shape.is_depthwise() { Family::Depthwise } else { Family::Gemm };
+        CATALOG
+            .iter()
+            .find(|info| (info.family, info.a, info.tier) == (family, Element::U8, self.token.tier()))
+            .expect("the catalogue has both int8 families in every tier")
     }
 
     /// No accumulator's magnitude exceeds this, whatever the input: above `i32::MAX` accumulators may wrap.

@@ -270,6 +270,22 @@ fn deep_sums_of_extremes_stay_exact() {
 }
 
 #[test]
+fn every_tier_reports_its_kernel() {
+    for token in TierToken::available() {
+        let dense =
+            ConvInt8::new(token, ConvShape::gemm(2, 3, 4), &[1; 12], None).expect("valid convolution");
+        let depthwise = ConvShape { groups: 4, ..ConvShape::gemm(2, 4, 4) };
+        let depthwise = ConvInt8::new(token, depthwise, &[1; 4], None).expect("valid convolution");
+        for (conv, family) in [(dense, "gemm"), (depthwise, "depthwise")] {
+            let name = conv.kernel().to_string();
+            assert!(name.starts_with(&format!("{family}_u8i8i32_")), "{name}");
+            assert!(name.ends_with(token.tier().name()), "{name}");
+            assert!(!conv.kernel().saturates);
+        }
+    }
+}
+
+#[test]
 fn wrong_arguments_are_errors() {
     let token = TierToken::best(None);
     let shape = ConvShape::gemm(2, 3, 4);
