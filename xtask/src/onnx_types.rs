@@ -24,7 +24,8 @@ pub(crate) fn generate(root: &Path, proto: &Path) -> Result<()> {
     let code = std::fs::read_to_string(&generated)?;
     let target = root.join("crates/onnx/src/proto.rs");
     std::fs::write(&target, format!("{HEADER}{code}"))?;
-    let formatted = std::process::Command::new("rustfmt").args(["--edition", "2024"]).arg(&target).status()?;
+    let formatted =
+        std::process::Command::new("rustfmt").args(["--edition", "2024"]).arg(&target).status()?;
     if !formatted.success() {
         bail!("rustfmt refused {}", target.display());
     }

@@ -20,7 +20,10 @@ impl Folder {
         };
         let number = |key: &str| -> Result<Option<u64>> {
             field(key)
-                .map(|text| text.parse().map_err(|_| fail(format!("expected a whole number as {key}, found `{text}`"))))
+                .map(|text| {
+                    text.parse()
+                        .map_err(|_| fail(format!("expected a whole number as {key}, found `{text}`")))
+                })
                 .transpose()
         };
         let location = field("location").ok_or_else(|| fail("expected a location, found none".to_owned()))?;
@@ -29,8 +32,10 @@ impl Folder {
                 .with_help("open the model by its path")
         })?;
         let path = inside(folder, &location)?;
-        let mut file =
-            File::open(&path).map_err(|error| fail(format!("cannot open `{location}`: {error}")).with_help("keep the data file beside the model"))?;
+        let mut file = File::open(&path).map_err(|error| {
+            fail(format!("cannot open `{location}`: {error}"))
+                .with_help("keep the data file beside the model")
+        })?;
         let size = file.metadata().map_err(|error| fail(format!("cannot read `{location}`: {error}")))?.len();
         let offset = number("offset")?.unwrap_or(0);
         let rest = size.checked_sub(offset).ok_or_else(|| {
@@ -38,7 +43,9 @@ impl Folder {
         })?;
         let length = number("length")?.unwrap_or(rest);
         if length > rest {
-            return Err(fail(format!("expected at most {rest} bytes behind offset {offset} of `{location}`, found {length}")));
+            return Err(fail(format!(
+                "expected at most {rest} bytes behind offset {offset} of `{location}`, found {length}"
+            )));
         }
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(offset))
@@ -54,8 +61,11 @@ impl Folder {
 /// `location` inside `folder`; refused when it leads outside, by its parts or by a link.
 fn inside(folder: &Path, location: &str) -> Result<PathBuf> {
     let refuse = || {
-        OnnxError::new(OnnxErrorKind::External, format!("expected a file inside the model's folder, found `{location}`"))
-            .with_help("move the data beside the model and save it again")
+        OnnxError::new(
+            OnnxErrorKind::External,
+            format!("expected a file inside the model's folder, found `{location}`"),
+        )
+        .with_help("move the data beside the model and save it again")
     };
     let relative = Path::new(location);
     if location.is_empty()

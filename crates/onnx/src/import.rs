@@ -16,7 +16,9 @@ use prost::Message;
 
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::external::Folder;
-use crate::proto::{GraphProto, ModelProto, NodeProto, TypeProto, tensor_shape_proto, type_proto};
+use crate::proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto, type_proto,
+};
 use crate::tensor;
 
 use attributes::Attributes;
@@ -52,7 +54,8 @@ impl ImportOptions {
 pub fn open(path: &Path, options: &ImportOptions) -> Result<Graph> {
     let bytes = std::fs::read(path)
         .map_err(|error| OnnxError::new(OnnxErrorKind::Read, format!("cannot be read: {error}")))?;
-    let folder = path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let folder =
+        path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
     read(bytes.into(), options, &Folder(folder.map(Path::to_owned)))
 }
 
@@ -66,8 +69,11 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph> {
 
 fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) -> Result<Graph> {
     let model = ModelProto::decode(bytes).map_err(|error| {
-        OnnxError::new(OnnxErrorKind::Malformed, format!("expected an ONNX model, found other or truncated bytes: {error}"))
-            .with_help("check that the file was copied whole, and that it is the .onnx itself")
+        OnnxError::new(
+            OnnxErrorKind::Malformed,
+            format!("expected an ONNX model, found other or truncated bytes: {error}"),
+        )
+        .with_help("check that the file was copied whole, and that it is the .onnx itself")
     })?;
     let graph = model.graph.as_ref().ok_or_else(|| {
         OnnxError::new(OnnxErrorKind::Malformed, "expected an ONNX model with a graph, found none")
@@ -83,7 +89,7 @@ fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) ->
         .opset_import
         .iter()
         .find(|set| matches!(set.domain(), "" | "ai.onnx"))
-        .map_or(OLDEST_OPSET, |set| set.version());
+        .map_or(OLDEST_OPSET, OperatorSetIdProto::version);
     if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
         return Err(OnnxError::new(
             OnnxErrorKind::Version,
@@ -92,11 +98,8 @@ fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) ->
         .with_help("export the model again, or convert it with onnx.version_converter"));
     }
     let mut importer = Importer::new(graph, opset, options, folder)?;
-    importer.graph.metadata = model
-        .metadata_props
-        .iter()
-        .map(|entry| (entry.key().to_owned(), entry.value().to_owned()))
-        .collect();
+    importer.graph.metadata =
+        model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
     for node in importer.sorted(graph)? {
         importer.node(node)?;
     }
@@ -170,7 +173,8 @@ impl<'a> Importer<'a> {
             this.values.insert(name.to_owned(), id);
         }
         if let Some(name) = unused.into_iter().min() {
-            let inputs: Vec<&str> = this.graph.inputs.iter().map(|&id| this.graph.value(id).name.as_str()).collect();
+            let inputs: Vec<&str> =
+                this.graph.inputs.iter().map(|&id| this.graph.value(id).name.as_str()).collect();
             return Err(OnnxError::new(
                 OnnxErrorKind::Structure,
                 format!("the model has no input `{name}`; its inputs are {}", inputs.join(", ")),
@@ -181,8 +185,11 @@ impl<'a> Importer<'a> {
 
     fn constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
         if self.values.contains_key(name) {
-            return Err(OnnxError::new(OnnxErrorKind::Structure, "expected names used once, found a second value")
-                .at(name));
+            return Err(OnnxError::new(
+                OnnxErrorKind::Structure,
+                "expected names used once, found a second value",
+            )
+            .at(name));
         }
         let id = self.graph.add_constant(name, tensor);
         self.values.insert(name.to_owned(), id);
@@ -226,7 +233,9 @@ impl<'a> Importer<'a> {
                 } else if !self.values.contains_key(input.as_str()) {
                     return Err(OnnxError::new(
                         OnnxErrorKind::Structure,
-                        format!("expected an initializer, an input or a node that makes `{input}`, found none"),
+                        format!(
+                            "expected an initializer, an input or a node that makes `{input}`, found none"
+                        ),
                     )
                     .at(place(node, index))
                     .with_help("the file lacks a weight or was cut from a larger model; export it again"));
@@ -266,11 +275,15 @@ impl<'a> Importer<'a> {
             }
             return Ok(());
         }
-        let translated = operators::translate(self, proto, &attributes, inputs).map_err(|error| error.at(&name))?;
+        let translated =
+            operators::translate(self, proto, &attributes, inputs).map_err(|error| error.at(&name))?;
         let mut outputs = Vec::new();
         for output in &translated.outputs {
-            let value_name =
-                if output.is_empty() { self.graph.fresh_value_name(&format!("{name}_unused")) } else { output.clone() };
+            let value_name = if output.is_empty() {
+                self.graph.fresh_value_name(&format!("{name}_unused"))
+            } else {
+                output.clone()
+            };
             let id = self.graph.add_value(value_name.clone(), None, None);
             self.values.insert(value_name, id);
             outputs.push(id);
@@ -321,15 +334,15 @@ impl<'a> Importer<'a> {
             return Err(OnnxError::new(OnnxErrorKind::Attribute, "expected an input, found none"));
         };
         let value = self.graph.value(id);
-        value
-            .shape
-            .as_ref()
-            .map(Shape::rank)
-            .or_else(|| self.declared.get(&value.name).copied())
-            .ok_or_else(|| {
-                OnnxError::new(OnnxErrorKind::Attribute, format!("expected `{}` to have a known rank", value.name))
-                    .with_help("run onnx.shape_inference on the model, or fix its inputs with --shape")
-            })
+        value.shape.as_ref().map(Shape::rank).or_else(|| self.declared.get(&value.name).copied()).ok_or_else(
+            || {
+                OnnxError::new(
+                    OnnxErrorKind::Attribute,
+                    format!("expected `{}` to have a known rank", value.name),
+                )
+                .with_help("run onnx.shape_inference on the model, or fix its inputs with --shape")
+            },
+        )
     }
 
     /// The elements of a value, where it is constant.
@@ -346,7 +359,10 @@ impl<'a> Importer<'a> {
             self.graph.outputs.push(id);
         }
         if self.graph.outputs.is_empty() {
-            return Err(OnnxError::new(OnnxErrorKind::Structure, "expected a graph with outputs, found none"));
+            return Err(OnnxError::new(
+                OnnxErrorKind::Structure,
+                "expected a graph with outputs, found none",
+            ));
         }
         Ok(self.graph)
     }
@@ -381,8 +397,11 @@ fn read_dims(shape: &crate::proto::TensorShapeProto, name: &str) -> Result<Vec<D
         .map(|(axis, dim)| match &dim.value {
             Some(tensor_shape_proto::dimension::Value::DimValue(extent)) if *extent >= 0 => {
                 usize::try_from(*extent).map(Dim::Fixed).map_err(|_| {
-                    OnnxError::new(OnnxErrorKind::Structure, format!("expected an extent that fits, found {extent}"))
-                        .at(name)
+                    OnnxError::new(
+                        OnnxErrorKind::Structure,
+                        format!("expected an extent that fits, found {extent}"),
+                    )
+                    .at(name)
                 })
             }
             // Some exporters write -1 for a free dimension.

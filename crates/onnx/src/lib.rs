@@ -5,11 +5,13 @@
 //! here panics on it, and allocation is bounded by the bytes that exist.
 
 mod error;
+mod export;
 mod external;
 mod import;
-#[expect(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+#[expect(clippy::enum_variant_names, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod proto;
 mod tensor;
 
 pub use error::{OnnxError, OnnxErrorKind};
+pub use export::{ExportOptions, export};
 pub use import::{ImportOptions, NEWEST_OPSET, OLDEST_OPSET, import, open};

@@ -79,7 +79,10 @@ fn read_unnamed(proto: &TensorProto, folder: &Folder) -> Result<Tensor> {
     let extents: Vec<usize> = proto
         .dims
         .iter()
-        .map(|&extent| usize::try_from(extent).map_err(|_| fail(format!("expected extents of 0 or more, found {extent}"))))
+        .map(|&extent| {
+            usize::try_from(extent)
+                .map_err(|_| fail(format!("expected extents of 0 or more, found {extent}")))
+        })
         .collect::<Result<_>>()?;
     let from_core = |error| OnnxError::core(OnnxErrorKind::Tensor, error);
     if proto.data_location() == DataLocation::External {
@@ -94,7 +97,8 @@ fn read_unnamed(proto: &TensorProto, folder: &Folder) -> Result<Tensor> {
         DType::I64 => Tensor::from_slice(&extents, &proto.int64_data),
         DType::U64 => Tensor::from_slice(&extents, &proto.uint64_data),
         DType::U32 => {
-            let values: Vec<i64> = proto.uint64_data.iter().map(|&x| i64::try_from(x).unwrap_or(i64::MAX)).collect();
+            let values: Vec<i64> =
+                proto.uint64_data.iter().map(|&x| i64::try_from(x).unwrap_or(i64::MAX)).collect();
             Tensor::from_i64(dtype, &extents, &values)
         }
         // Half floats and 4-bit elements travel as their bits, two 4-bit elements to a number.

@@ -33,7 +33,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn int(&self, name: &str, default: i64) -> i64 {
-        self.find(name).map_or(default, |attribute| attribute.i())
+        self.find(name).map_or(default, AttributeProto::i)
     }
 
     pub(super) fn flag(&self, name: &str, default: bool) -> bool {
@@ -41,7 +41,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn float(&self, name: &str, default: f32) -> f32 {
-        self.find(name).map_or(default, |attribute| attribute.f())
+        self.find(name).map_or(default, AttributeProto::f)
     }
 
     pub(super) fn ints(&self, name: &str) -> Option<&'a [i64]> {
@@ -53,20 +53,25 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn text(&self, name: &str, default: &'a str) -> &'a str {
-        self.find(name).and_then(|attribute| attribute.s.as_deref()).map_or(default, |text| {
-            std::str::from_utf8(text).unwrap_or_default()
-        })
+        self.find(name)
+            .and_then(|attribute| attribute.s.as_deref())
+            .map_or(default, |text| std::str::from_utf8(text).unwrap_or_default())
     }
 
     pub(super) fn tensor(&self, name: &str, folder: &Folder) -> Result<Option<Tensor>> {
-        self.find(name).and_then(|attribute| attribute.t.as_ref()).map(|proto| tensor::read(proto, folder)).transpose()
+        self.find(name)
+            .and_then(|attribute| attribute.t.as_ref())
+            .map(|proto| tensor::read(proto, folder))
+            .transpose()
     }
 
     /// Extents or counts: whole numbers of at least `least`, as many as `rank`, or `default` each where absent.
     pub(super) fn extents(&self, name: &str, rank: usize, default: usize, least: i64) -> Result<Vec<usize>> {
         let Some(values) = self.ints(name) else { return Ok(vec![default; rank]) };
         if values.len() != rank || values.iter().any(|&value| value < least || value > i64::from(u32::MAX)) {
-            return Err(self.fail(format!("expects {rank} values of at least {least} in {name}, found {values:?}")));
+            return Err(
+                self.fail(format!("expects {rank} values of at least {least} in {name}, found {values:?}"))
+            );
         }
         Ok(values.iter().map(|&value| value as usize).collect())
     }

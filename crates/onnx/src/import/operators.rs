@@ -1,8 +1,8 @@
 //! One operator at a time: from ONNX's definition, of whatever set, to the IR's.
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, LogicOp, NearestMode, Op, PadMode,
-    PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
+    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, LogicOp, NearestMode, Op,
+    PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
 };
 
 use super::attributes::Attributes;
@@ -38,6 +38,16 @@ pub(super) fn translate(
     Ok(Translated { op, inputs, outputs })
 }
 
+/// What a node says of its axes.
+enum Given {
+    /// Nothing: the operator's default holds.
+    Nothing,
+    /// These.
+    Axes(Vec<i64>),
+    /// Something that is only known while running.
+    Computed,
+}
+
 struct Site<'a, 'b> {
     importer: &'a mut Importer<'b>,
     attributes: &'a Attributes<'a>,
@@ -67,10 +77,10 @@ impl Site<'_, '_> {
                 Op::Unary(UnaryOp::HardSigmoid { alpha: a.float("alpha", 0.2), beta: a.float("beta", 0.5) })
             }
             "Gelu" => Op::Unary(UnaryOp::Gelu { tanh: a.text("approximate", "none") == "tanh" }),
-            "Clip" => return self.clip(),
+            "Clip" => return Ok(self.clip()),
             "Mod" if a.flag("fmod", false) => return Ok(None),
             "Mod" => Op::Binary { op: BinaryOp::Mod, activation: Activation::None },
-            "Min" | "Max" => return self.extreme(op_type),
+            "Min" | "Max" => return Ok(self.extreme(op_type)),
             "Equal" => Op::Compare(CompareOp::Equal),
             "Greater" => Op::Compare(CompareOp::Greater),
             "GreaterOrEqual" => Op::Compare(CompareOp::GreaterOrEqual),
@@ -101,8 +111,8 @@ impl Site<'_, '_> {
                 Op::LayerNorm { axis: self.axis(a.int("axis", -1))?, epsilon: a.float("epsilon", 1e-5) }
             }
             "InstanceNormalization" => Op::InstanceNorm { epsilon: a.float("epsilon", 1e-5) },
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2"
-            | "ReduceSumSquare" | "ReduceLogSumExp" => return self.reduce(op_type),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
+            | "ReduceL2" | "ReduceSumSquare" | "ReduceLogSumExp" => return self.reduce(op_type),
             "ArgMax" | "ArgMin" => Op::ArgMax {
                 axis: self.axis(a.int("axis", 0))?,
                 keep_dims: a.flag("keepdims", true),
@@ -112,7 +122,9 @@ impl Site<'_, '_> {
             "Reshape" => Op::Reshape { allow_zero: a.flag("allowzero", false) },
             "Flatten" => {
                 let rank = self.importer.rank(self.input(0))?;
-                Op::Flatten { axis: from_front(a.int("axis", 1), rank + 1).ok_or_else(|| self.bad_axis(rank))? }
+                Op::Flatten {
+                    axis: from_front(a.int("axis", 1), rank + 1).ok_or_else(|| self.bad_axis(rank))?,
+                }
             }
             "Transpose" => Op::Transpose { perm: self.permutation()? },
             "Squeeze" | "Unsqueeze" => return self.squeeze(op_type == "Unsqueeze"),
@@ -180,14 +192,15 @@ impl Site<'_, '_> {
         Ok(list)
     }
 
-    /// Axes given as an attribute (older sets) or a constant input; `Err(())` inside when they are not constant.
-    fn given_axes(&self, index: usize) -> Option<Option<Vec<i64>>> {
+    /// Axes given as an attribute (older sets) or as a constant input.
+    fn given_axes(&self, index: usize) -> Given {
         if let Some(axes) = self.attributes.ints("axes") {
-            return Some(Some(axes.to_vec()));
+            return Given::Axes(axes.to_vec());
         }
-        match self.input(index) {
-            None => Some(None),
-            Some(_) => self.constant(index).map(|tensor| Some(tensor.to_i64_vec())),
+        match (self.input(index), self.constant(index)) {
+            (None, _) => Given::Nothing,
+            (Some(_), Some(tensor)) => Given::Axes(tensor.to_i64_vec()),
+            (Some(_), None) => Given::Computed,
         }
     }
 
@@ -264,32 +277,30 @@ impl Site<'_, '_> {
         })
     }
 
-    fn clip(&mut self) -> Result<Option<Op>> {
+    fn clip(&mut self) -> Option<Op> {
         let a = self.attributes;
         if self.importer.opset < 11 {
             let (min, max) = (a.float("min", f32::NEG_INFINITY), a.float("max", f32::INFINITY));
-            return Ok(Some(Op::Unary(UnaryOp::Clip { min, max })));
+            return Some(Op::Unary(UnaryOp::Clip { min, max }));
         }
         let bound = |index: usize, open: f32| match (self.input(index), self.constant(index)) {
             (None, _) => Some(open),
             (Some(_), Some(tensor)) => tensor.to_f32_vec().first().copied(),
             (Some(_), None) => None,
         };
-        let (Some(min), Some(max)) = (bound(1, f32::NEG_INFINITY), bound(2, f32::INFINITY)) else {
-            return Ok(None);
-        };
+        let (min, max) = (bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?);
         self.inputs.truncate(1);
-        Ok(Some(Op::Unary(UnaryOp::Clip { min, max })))
+        Some(Op::Unary(UnaryOp::Clip { min, max }))
     }
 
     /// Min and Max take any number of inputs in ONNX, two in the IR.
-    fn extreme(&self, op_type: &str) -> Result<Option<Op>> {
+    fn extreme(&self, op_type: &str) -> Option<Op> {
         let op = if op_type == "Min" { BinaryOp::Min } else { BinaryOp::Max };
-        Ok(match self.inputs.len() {
+        match self.inputs.len() {
             1 => Some(Op::Identity),
             2 => Some(Op::Binary { op, activation: Activation::None }),
             _ => None,
-        })
+        }
     }
 
     fn softmax(&self, log: bool) -> Result<Option<Op>> {
@@ -301,7 +312,8 @@ impl Site<'_, '_> {
         let rank = self.importer.rank(self.input(0))?;
         let axis = self.axis(a.int("axis", 1))?;
         let extents = self.input(0).and_then(|id| self.importer.graph.value(id).extents());
-        let rest_is_one = extents.is_some_and(|extents| extents[axis + 1..].iter().all(|&extent| extent == 1));
+        let rest_is_one =
+            extents.is_some_and(|extents| extents[axis + 1..].iter().all(|&extent| extent == 1));
         Ok((axis + 1 == rank || rest_is_one).then_some(Op::Softmax { axis, log }))
     }
 
@@ -318,12 +330,12 @@ impl Site<'_, '_> {
             "ReduceSumSquare" => ReduceOp::SumSquare,
             _ => ReduceOp::LogSumExp,
         };
-        let Some(axes) = self.given_axes(1) else { return Ok(None) };
         let rank = self.importer.rank(self.input(0))?;
-        let axes = match axes.filter(|axes| !axes.is_empty()) {
-            Some(axes) => self.axes(&axes, rank)?,
-            None if a.flag("noop_with_empty_axes", false) => Vec::new(),
-            None => (0..rank).collect(),
+        let axes = match self.given_axes(1) {
+            Given::Computed => return Ok(None),
+            Given::Axes(axes) if !axes.is_empty() => self.axes(&axes, rank)?,
+            _ if a.flag("noop_with_empty_axes", false) => Vec::new(),
+            _ => (0..rank).collect(),
         };
         self.inputs.truncate(1);
         Ok(Some(Op::Reduce { op, axes, keep_dims: a.flag("keepdims", true) }))
@@ -344,9 +356,9 @@ impl Site<'_, '_> {
     }
 
     fn squeeze(&mut self, insert: bool) -> Result<Option<Op>> {
-        let Some(axes) = self.given_axes(1) else { return Ok(None) };
-        let op = match (axes, insert) {
-            (Some(axes), true) => {
+        let op = match (self.given_axes(1), insert) {
+            (Given::Computed, _) => return Ok(None),
+            (Given::Axes(axes), true) => {
                 let rank = self.importer.rank(self.input(0)).map(|rank| rank + axes.len());
                 let rank = match rank {
                     Ok(rank) => rank,
@@ -356,9 +368,11 @@ impl Site<'_, '_> {
                 };
                 Op::Unsqueeze { axes: self.axes(&axes, rank)? }
             }
-            (Some(axes), false) => Op::Squeeze { axes: self.axes(&axes, self.importer.rank(self.input(0))?)? },
-            (None, true) => return Err(self.attributes.fail("expects axes, found none")),
-            (None, false) => Op::Squeeze { axes: Vec::new() },
+            (Given::Axes(axes), false) => {
+                Op::Squeeze { axes: self.axes(&axes, self.importer.rank(self.input(0))?)? }
+            }
+            (Given::Nothing, true) => return Err(self.attributes.fail("expects axes, found none")),
+            (Given::Nothing, false) => Op::Squeeze { axes: Vec::new() },
         };
         self.inputs.truncate(1);
         Ok(Some(op))
@@ -498,7 +512,8 @@ impl Site<'_, '_> {
             return Ok(Some(Op::Shape { start: 0, end: None }));
         }
         let rank = self.importer.rank(self.input(0))? as i64;
-        let clamp = |axis: i64| (if axis < 0 { axis.saturating_add(rank) } else { axis }).clamp(0, rank) as usize;
+        let clamp =
+            |axis: i64| (if axis < 0 { axis.saturating_add(rank) } else { axis }).clamp(0, rank) as usize;
         let end = a.has("end").then(|| clamp(a.int("end", 0)));
         Ok(Some(Op::Shape { start: clamp(a.int("start", 0)), end }))
     }
@@ -517,7 +532,8 @@ impl Site<'_, '_> {
             },
             Err(_) => usize::try_from(a.int("axis", 1)).unwrap_or(0),
         };
-        let block = usize::try_from(a.int("block_size", 0)).map_err(|_| a.fail("expects a block of 0 or more"))?;
+        let block =
+            usize::try_from(a.int("block_size", 0)).map_err(|_| a.fail("expects a block of 0 or more"))?;
         if !quantize {
             return Ok(Some(Op::DequantizeLinear { axis, block }));
         }
