@@ -79,8 +79,12 @@ fn a_small_model_is_read() {
 
 #[test]
 fn cycles_missing_values_and_second_makers_name_the_node() {
-    let cycle = model(&[node("Add", &["x", "b"], "a"), node("Relu", &["a"], "b"), node("Relu", &["a"], "y")], &[]);
-    assert_eq!(refused(&cycle), (OnnxErrorKind::Structure, "Add_a: expected an acyclic graph, found a cycle".to_owned()));
+    let cycle =
+        model(&[node("Add", &["x", "b"], "a"), node("Relu", &["a"], "b"), node("Relu", &["a"], "y")], &[]);
+    assert_eq!(
+        refused(&cycle),
+        (OnnxErrorKind::Structure, "Add_a: expected an acyclic graph, found a cycle".to_owned())
+    );
     let missing = model(&[node("Add", &["x", "w"], "y")], &[]);
     let (kind, message) = refused(&missing);
     assert_eq!(kind, OnnxErrorKind::Structure);
@@ -110,7 +114,9 @@ fn external_data_stays_inside_the_models_folder() {
     std::fs::write(folder.join("secret.bin"), [0u8; 16]).unwrap();
     std::fs::write(folder.join("model/weights.bin"), [0u8; 16]).unwrap();
     let external = |location: &str, length: &str| {
-        let entry = |key: &str, value: &str| field(13, &joined(&[field(1, key.as_bytes()), field(2, value.as_bytes())]));
+        let entry = |key: &str, value: &str| {
+            field(13, &joined(&[field(1, key.as_bytes()), field(2, value.as_bytes())]))
+        };
         let tensor = joined(&[
             number(1, 2),
             number(1, 2),

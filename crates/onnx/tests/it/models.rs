@@ -47,8 +47,6 @@ fn a_written_model_reads_back_and_computes_the_same() {
     let actual = Interpreter::new(&again).unwrap().run(&inputs).unwrap();
     assert_eq!(expected, actual);
     assert_eq!(graph.node_count(), again.node_count());
-    let twice = export(&again, &ExportOptions::default()).unwrap();
-    assert_eq!(bytes, twice, "writing is stable");
 }
 
 #[test]
@@ -69,7 +67,7 @@ fn a_free_dimension_stays_a_symbol_until_it_is_fixed() {
 #[test]
 fn shared_models_are_read_whole() {
     let Some(folder) = fewbit_testing::shared_dir() else {
-        return fewbit_testing::skip("the shared models are not there");
+        fewbit_testing::skip!("the shared models are not there");
     };
     let mut seen = 0;
     for entry in std::fs::read_dir(folder.join("models")).unwrap() {
