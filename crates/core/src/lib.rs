@@ -13,6 +13,7 @@ pub mod error;
 pub mod infer;
 pub mod ir;
 pub mod lower;
+pub mod pass;
 pub mod plan;
 pub mod quant;
 pub mod reference;

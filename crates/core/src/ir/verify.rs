@@ -4,9 +4,11 @@
 //! parameters to their values, and the agreement of recorded types with inference. It never changes a graph.
 
 use std::collections::HashSet;
+use std::fmt;
 
-use super::{ConvAttributes, DType, Graph, Node, Op, PoolAttributes, UnaryOp, Value, ValueId};
+use super::{ConvAttributes, DType, Dim, Graph, Node, Op, PoolAttributes, UnaryOp, Value, ValueId};
 use crate::error::{CoreError, CoreErrorKind, Result};
+use crate::infer::infer_node;
 
 mod arity;
 
@@ -53,8 +55,42 @@ pub fn verify(graph: &Graph) -> Result<()> {
     values(graph, &defined)?;
     for (_, node) in graph.nodes() {
         node_rules(graph, node).map_err(|error| error.at(&node.name))?;
+        types(graph, node)?;
     }
     Ok(())
+}
+
+/// The agreement of what the outputs of `node` declare with what its inputs imply.
+fn types(graph: &Graph, node: &Node) -> Result<()> {
+    let inferred = match infer_node(graph, node) {
+        Ok(inferred) => inferred,
+        // Too little is known yet: nothing to contradict.
+        Err(error) if error.kind() == CoreErrorKind::Dynamic => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for (&output, (dtype, shape)) in node.outputs.iter().zip(inferred) {
+        let value = graph.value(output);
+        if value.dtype.is_some_and(|declared| declared != dtype) {
+            return Err(mismatch(node, value, &dtype, &value.dtype.map_or("", DType::name)));
+        }
+        let Some(declared) = &value.shape else { continue };
+        let contradicts = |(a, b): (&Dim, &Dim)| a.fixed().zip(b.fixed()).is_some_and(|(a, b)| a != b);
+        let same_rank = declared.rank() == shape.rank();
+        if !same_rank || declared.dims().iter().zip(shape.dims()).any(contradicts) {
+            return Err(mismatch(node, value, &shape, declared));
+        }
+    }
+    Ok(())
+}
+
+fn mismatch(
+    node: &Node,
+    value: &Value,
+    inferred: &dyn fmt::Display,
+    declared: &dyn fmt::Display,
+) -> CoreError {
+    shape(format!("expected `{}` to be {inferred} as its inputs imply, found {declared}", value.name))
+        .at(&node.name)
 }
 
 /// Per value whether it has an origin, checked to be the only one and to come before every reader.
@@ -405,6 +441,19 @@ mod tests {
         verify(&graph).unwrap();
         graph.value_mut(y).quant = Some(QuantParams::per_tensor(0.1, 256));
         assert!(message(&graph).contains("zero points from 0 to 255"));
+    }
+
+    #[test]
+    fn declared_types_agree_with_inference() {
+        let mut graph = conv_graph();
+        crate::infer::infer(&mut graph).unwrap();
+        verify(&graph).unwrap();
+        let y = graph.find_value("conv").unwrap();
+        graph.value_mut(y).shape = Some(Shape::fixed(&[1, 3, 2, 3]));
+        assert_eq!(
+            message(&graph),
+            "conv: expected `conv` to be [1, 3, 2, 2] as its inputs imply, found [1, 3, 2, 3]"
+        );
     }
 
     #[test]

@@ -1,4 +1,0 @@
-//! Behaviour of import and export on files: hostile ones, real ones, and round trips.
-
-mod hostile;
-mod models;
