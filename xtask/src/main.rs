@@ -1,8 +1,10 @@
 //! Checks and generators of the workspace: `cargo xtask NAME`.
 
 mod layers;
+#[cfg(feature = "onnx-types")]
+mod onnx_types;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -19,11 +21,23 @@ struct Arguments {
 enum Command {
     /// Checks who imports whom and where unsafe code lives.
     Layers,
+    /// Generates the ONNX types from an onnx.proto (needs `--features onnx-types`).
+    OnnxTypes {
+        /// The file, as the Python package `onnx` carries it.
+        proto: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?;
     match Arguments::parse().command {
         Command::Layers => layers::check(root),
+        #[cfg(feature = "onnx-types")]
+        Command::OnnxTypes { proto } => onnx_types::generate(root, &proto),
+        #[cfg(not(feature = "onnx-types"))]
+        Command::OnnxTypes { proto } => anyhow::bail!(
+            "this xtask was built without the generator; run `cargo run -p xtask --features onnx-types -- onnx-types {}`",
+            proto.display()
+        ),
     }
 }

@@ -140,6 +140,13 @@ impl fmt::Display for KernelInfo {
 /// Every kernel of this build, whether or not this machine can run it.
 pub const CATALOG: &[KernelInfo] = &[
     KernelInfo::int8(Family::Gemm, 1, 1, 1, Tier::Scalar),
+    KernelInfo::int8(Family::Gemm, 6, 16, 4, Tier::Avx2),
+    KernelInfo::int8(Family::Gemm, 6, 16, 4, Tier::AvxVnni),
+    KernelInfo::int8(Family::Gemm, 6, 64, 4, Tier::Avx512Vnni),
+    KernelInfo::int8(Family::Depthwise, 1, 1, 1, Tier::Scalar),
+    KernelInfo::int8(Family::Depthwise, 2, 32, 4, Tier::Avx2),
+    KernelInfo::int8(Family::Depthwise, 2, 32, 4, Tier::AvxVnni),
+    KernelInfo::int8(Family::Depthwise, 4, 64, 4, Tier::Avx512Vnni),
     KernelInfo::f32(Family::Gemm, 4, 8, Tier::Scalar),
     KernelInfo::f32(Family::Gemm, 6, 16, Tier::Avx2),
     KernelInfo::f32(Family::Gemm, 14, 32, Tier::Avx512Vnni),

@@ -40,8 +40,9 @@ mod scalar;
 use std::ops::Range;
 
 use self::isa::Isa;
+use crate::catalog::{CATALOG, Element, Family, KernelInfo};
 use crate::error::KernelError;
-use crate::requant::Epilogue;
+use crate::requant::{Epilogue, requantize};
 use crate::scratch::{Parts, Scratch, space};
 use crate::shape::ConvShape;
 use crate::tier::TierToken;
@@ -101,9 +102,38 @@ struct Job<'a> {
 
 /// An [`Epilogue`] with its per-channel parameters spread over the slots, and the output it writes.
 enum Sink<'a> {
-    U8 { out: &'a mut [u8], multiplier: &'a [f32], zero_point: i32, min: i32, max: i32 },
-    I32 { out: &'a mut [i32] },
-    F32 { out: &'a mut [f32], scale: &'a [f32], bias: &'a [f32], min: f32, max: f32 },
+    /// Every product fits 32 bits.
+    U8(ToU8<'a>),
+    /// Some product may not: a rare case that scalar code finishes.
+    HugeU8(ToU8<'a>),
+    I32 {
+        out: &'a mut [i32],
+    },
+    F32 {
+        out: &'a mut [f32],
+        scale: &'a [f32],
+        bias: &'a [f32],
+        min: f32,
+        max: f32,
+    },
+}
+
+/// Parameters and output of a requantization.
+struct ToU8<'a> {
+    out: &'a mut [u8],
+    multiplier: &'a [f32],
+    zero_point: i32,
+    min: i32,
+    max: i32,
+}
+
+impl ToU8<'_> {
+    /// Requantizes accumulators, given with the slot of each, to the output elements from `at` on.
+    fn finish(&mut self, at: usize, accumulators: impl Iterator<Item = (usize, i32)>) {
+        for (out, (slot, acc)) in self.out[at..].iter_mut().zip(accumulators) {
+            *out = requantize(acc, self.multiplier[slot], self.zero_point, self.min, self.max);
+        }
+    }
 }
 
 /// Output pixels of one unit.
@@ -176,6 +206,15 @@ impl ConvInt8 {
         self.token
     }
 
+    /// The catalogue's entry of the kernel that computes it.
+    pub fn kernel(&self) -> &'static KernelInfo {
+        let family = if self.shape.is_depthwise() { Family::Depthwise } else { Family::Gemm };
+        CATALOG
+            .iter()
+            .find(|info| (info.family, info.a, info.tier) == (family, Element::U8, self.token.tier()))
+            .expect("the catalogue has both int8 families in every tier")
+    }
+
     /// No accumulator's magnitude exceeds this, whatever the input: above `i32::MAX` accumulators may wrap.
     pub fn largest_accumulator(&self) -> u64 {
         self.largest_accumulator
@@ -243,11 +282,12 @@ impl ConvInt8 {
         let scale = parts.take::<f32>(slots);
         let offset = parts.take::<f32>(slots);
         let sink = match (epilogue, out) {
-            (Epilogue::U8(requantize), OutSlice::U8(out)) => {
+            (Epilogue::U8(parameters), OutSlice::U8(out)) => {
                 KernelError::check_length("output", elements.len(), out.len())?;
-                self.spread("multipliers", requantize.multiplier(), scale)?;
-                let (min, max) = requantize.bounds();
-                Sink::U8 { out, multiplier: scale, zero_point: requantize.zero_point(), min, max }
+                self.spread("multipliers", parameters.multiplier(), scale)?;
+                let (min, max) = parameters.bounds();
+                let to_u8 = ToU8 { out, multiplier: scale, zero_point: parameters.zero_point(), min, max };
+                if parameters.fits(self.largest_accumulator) { Sink::U8(to_u8) } else { Sink::HugeU8(to_u8) }
             }
             (Epilogue::I32, OutSlice::I32(out)) => {
                 KernelError::check_length("output", elements.len(), out.len())?;

@@ -10,6 +10,7 @@ use crate::error::KernelError;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requantize {
     multiplier: Vec<f32>,
+    largest: f32,
     zero_point: i32,
     min: i32,
     max: i32,
@@ -31,7 +32,8 @@ impl Requantize {
                 "expected a lower bound not above the upper one, found {min} and {max}"
             )));
         }
-        Ok(Self { multiplier, zero_point, min, max })
+        let largest = multiplier.iter().fold(0.0f32, |largest, m| largest.max(m.abs()));
+        Ok(Self { multiplier, largest, zero_point, min, max })
     }
 
     /// The multipliers: one, or one per output channel.
@@ -47,6 +49,13 @@ impl Requantize {
     /// Smallest and largest result.
     pub fn bounds(&self) -> (i32, i32) {
         (self.min, self.max)
+    }
+
+    /// Whether the products of all accumulators up to `accumulator` in magnitude fit 32 bits.
+    pub(crate) fn fits(&self, accumulator: u64) -> bool {
+        // Far enough below 2^31 that the roundings of the accumulator and the product to f32 do not matter.
+        let largest = accumulator.min(1 << 31) as f64 * f64::from(self.largest);
+        largest < f64::from(i32::MAX - 4096)
     }
 
     /// The result for accumulator `acc` of channel `c`.

@@ -92,7 +92,6 @@ pub(super) fn pack(vnni: bool, bytes: &mut [u8], lane: usize, k: usize, w: i8) {
 /// Requantization of up to 32 channels; see `Finish` of the AVX-512 set, which this repeats on narrower registers.
 struct Finish<const VECTORS: usize> {
     multiplier: [__m256; VECTORS],
-    largest: __m256,
     zero_point: __m256i,
     min: __m256i,
     max: __m256i,
@@ -108,7 +107,6 @@ impl<const VECTORS: usize> Finish<VECTORS> {
         }
         Self {
             multiplier: vectors,
-            largest: _mm256_set1_ps(65536.0),
             zero_point: _mm256_set1_epi16(zero_point as i16),
             min: _mm256_set1_epi8(min as i8),
             max: _mm256_set1_epi8(max as i8),
@@ -118,8 +116,7 @@ impl<const VECTORS: usize> Finish<VECTORS> {
     #[target_feature(enable = "avx2")]
     #[inline]
     fn round(&self, acc: __m256i, v: usize) -> __m256i {
-        let product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), self.multiplier[v]);
-        _mm256_cvtps_epi32(_mm256_min_ps(product, self.largest))
+        _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(acc), self.multiplier[v]))
     }
 
     /// Lane by lane: the four words of lane `l` come from lanes `l` of `a`, `b`, `c` and `d`.

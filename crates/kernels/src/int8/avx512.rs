@@ -14,12 +14,12 @@ pub(super) const LANES: usize = 16;
 /// Bytes of packed weights per register and step of four products.
 pub(super) const PACKED: usize = 64;
 
-/// Writes the first `columns` bytes of `value`, those of `mask`, to `out`.
+/// Writes the first `columns` bytes of `value`, at least one, to `out`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn store_u8(out: &mut [u8], columns: usize, mask: __mmask64, value: __m512i) {
-    debug_assert_eq!(mask, u64::MAX >> (64 - columns));
+fn store_u8(out: &mut [u8], columns: usize, value: __m512i) {
     let out = &mut out[..columns];
+    let mask = u64::MAX >> (64 - columns);
     // SAFETY: the mask covers the bytes of `out`.
     unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, value) };
 }
@@ -49,15 +49,16 @@ fn lanes<T>(row: &mut [T], columns: usize, v: usize) -> (&mut [T], __mmask16) {
     (&mut row[v * LANES..][..count], (u32::MAX >> (32 - count)) as __mmask16)
 }
 
-/// Requantization of a panel: see [`crate::Requantize`].
+/// Requantization of registers of channels: see [`crate::Requantize`].
 ///
-/// Products are clamped from above before they become integers (from below the conversion itself saturates), then
-/// 16-bit and 8-bit saturation stand for the addition of the zero point and the clamp to 0 to 255: the largest
-/// product kept, 2^16, and the smallest 16-bit value stay beyond the bounds whatever the zero point.
+/// Products that fit 32 bits become integers with the conversion's own rounding. Then 16-bit and 8-bit saturation
+/// stand for the addition of the zero point and the clamp to 0 to 255: what 16 bits cannot hold stays beyond the
+/// bounds whatever the zero point. Other products are for scalar code.
 struct Finish<const VECTORS: usize> {
     multiplier: [__m512; VECTORS],
-    largest: __m512,
     zero_point: __m512i,
+    /// Whether the bounds are narrower than the type.
+    bounded: bool,
     min: __m512i,
     max: __m512i,
     order: __m512i,
@@ -65,6 +66,7 @@ struct Finish<const VECTORS: usize> {
 
 impl<const VECTORS: usize> Finish<VECTORS> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[inline]
     fn new(multiplier: &[f32], zero_point: i32, min: i32, max: i32) -> Self {
         let mut vectors = [_mm512_setzero_ps(); VECTORS];
         for (vector, multiplier) in vectors.iter_mut().zip(multiplier.as_chunks().0) {
@@ -72,8 +74,8 @@ impl<const VECTORS: usize> Finish<VECTORS> {
         }
         Self {
             multiplier: vectors,
-            largest: _mm512_set1_ps(65536.0),
             zero_point: _mm512_set1_epi16(zero_point as i16),
+            bounded: (min, max) != (0, 255),
             min: _mm512_set1_epi8(min as i8),
             max: _mm512_set1_epi8(max as i8),
             order: _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0),
@@ -83,10 +85,10 @@ impl<const VECTORS: usize> Finish<VECTORS> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     #[inline]
     fn round(&self, acc: __m512i, v: usize) -> __m512i {
-        let product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), self.multiplier[v]);
-        _mm512_cvtps_epi32(_mm512_min_ps(product, self.largest))
+        _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), self.multiplier[v]))
     }
 
+    /// The channels of `a`, `b`, `c` and `d` one after the other.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     #[inline]
     fn pack(&self, a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
@@ -100,7 +102,8 @@ impl<const VECTORS: usize> Finish<VECTORS> {
     fn pack_lanes(&self, a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
         let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
         let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
-        _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(low, high), self.min), self.max)
+        let bytes = _mm512_packus_epi16(low, high);
+        if self.bounded { _mm512_min_epu8(_mm512_max_epu8(bytes, self.min), self.max) } else { bytes }
     }
 }
 

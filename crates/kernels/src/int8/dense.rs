@@ -132,7 +132,7 @@ impl Dense {
             let block = first..(first + self.block).min(pixels.end);
             table.fill(block.clone());
             for group in 0..shape.groups {
-                let reads = table.reads(block.len(), group);
+                let reads = table.reads(block.clone(), group);
                 let weights = &self.packed.bytes()[group * self.group_bytes..][..self.group_bytes];
                 for panel in &self.panels {
                     let at = block.start * shape.out_c + group * wide + panel.column;

@@ -99,6 +99,14 @@ impl RowJob<'_> {
         Grid::new(self.planes, 0, axes, bytes)
     }
 
+    /// The accumulators of one pixel, each with its slot, channel by channel.
+    pub(super) fn in_order(&self, lanes: &[i32]) -> impl Iterator<Item = (usize, i32)> {
+        (0..self.channels).map(|c| {
+            let slot = channel_slot(lanes.len(), c);
+            (self.slot + slot, lanes[slot])
+        })
+    }
+
     /// The sink's parameters of this block's lanes.
     pub(super) fn slots<'a>(&self, parameters: &'a [f32]) -> &'a [f32] {
         &parameters[self.slot..][..self.bias.len()]

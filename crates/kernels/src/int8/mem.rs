@@ -6,62 +6,88 @@
 
 use std::marker::PhantomData;
 
-/// The activations of a block of output pixels: for each segment and pixel an offset into the input or, beyond its
-/// length, into the pad area.
+/// The activations of a block of output pixels.
 #[derive(Clone, Copy)]
 pub(super) struct Reads<'a> {
-    input: &'a [u8],
-    pad: &'a [u8],
-    offsets: &'a [usize],
+    places: Places<'a>,
     pub(super) segments: usize,
-    pixels: usize,
-    /// Added to every offset: the place of the group within a pixel.
+    pub(super) pixels: usize,
+    /// Added to every place: that of the group within a pixel.
     shift: usize,
-    /// Bytes readable at every shifted offset.
+    /// Bytes readable at every shifted place.
     len: usize,
 }
 
+/// Where the segments of each pixel lie.
+#[derive(Clone, Copy)]
+enum Places<'a> {
+    /// One segment for each pixel, `step` bytes from one to the next.
+    Steps { bytes: &'a [u8], step: usize },
+    /// `[segments][pixels]` offsets into the input or, beyond its length, into the pad area.
+    Table { input: &'a [u8], pad: &'a [u8], offsets: &'a [usize] },
+}
+
 impl<'a> Reads<'a> {
-    /// `offsets` is `[segments][pixels]`. At each of them, `shift` bytes on, `len` bytes must lie inside `input` or,
-    /// for offsets from `input.len()` on, inside `pad`.
-    pub(super) fn new(
+    /// Segments of `len` bytes, `step` apart, the first of them `shift` bytes from the start of `bytes`.
+    pub(super) fn steps(bytes: &'a [u8], step: usize, pixels: usize, shift: usize, len: usize) -> Self {
+        assert!(
+            pixels > 0 && (pixels - 1) * step + shift + len <= bytes.len(),
+            "segments lie inside the bytes"
+        );
+        Self { places: Places::Steps { bytes, step }, segments: 1, pixels, shift, len }
+    }
+
+    /// Segments at `offsets`, `[segments][pixels]`.
+    ///
+    /// # Safety
+    /// At each offset, `shift` bytes on, `len` bytes must lie inside `input` or, for offsets from `input.len()` on,
+    /// inside `pad`.
+    pub(super) unsafe fn table(
         input: &'a [u8],
         pad: &'a [u8],
         offsets: &'a [usize],
-        segments: usize,
         pixels: usize,
         shift: usize,
         len: usize,
     ) -> Self {
+        let segments = offsets.len() / pixels;
         assert_eq!(offsets.len(), segments * pixels, "one offset for each segment of each pixel");
-        // One pass over the table costs little beside the products it stands for, and makes every later read sound.
-        let inside = |end: usize| if end < input.len() { input.len() } else { input.len() + pad.len() };
-        assert!(
-            len == 0 || offsets.iter().all(|&at| at.saturating_add(shift + len) <= inside(at)),
+        debug_assert!(
+            len == 0
+                || offsets.iter().all(|&at| {
+                    let end = if at < input.len() { input.len() } else { input.len() + pad.len() };
+                    at.saturating_add(shift + len) <= end
+                }),
             "every segment lies inside the input or the pad area"
         );
-        Self { input, pad, offsets, segments, pixels, shift, len }
-    }
-
-    pub(super) fn pixels(&self) -> usize {
-        self.pixels
+        Self { places: Places::Table { input, pad, offsets }, segments, pixels, shift, len }
     }
 
     /// Segment `segment` of the pixels `first..first + N`.
     #[expect(clippy::inline_always, reason = "a call would spill every accumulator")]
     #[inline(always)]
     pub(super) fn rows<const N: usize>(&self, segment: usize, first: usize) -> [Row<'a>; N] {
-        let offsets = &self.offsets[segment * self.pixels..][..self.pixels][first..][..N];
-        std::array::from_fn(|i| {
-            let at = offsets[i];
-            // Both sides are computed so that the choice is a conditional move.
-            let (base, at) = if at < self.input.len() {
-                (self.input.as_ptr(), at)
-            } else {
-                (self.pad.as_ptr(), at - self.input.len())
-            };
-            Row { at: base.wrapping_add(at + self.shift), len: self.len, owner: PhantomData }
-        })
+        let mut rows = [Row { at: std::ptr::null(), len: self.len, owner: PhantomData }; N];
+        match self.places {
+            Places::Steps { bytes, step } => {
+                assert!(segment == 0 && first + N <= self.pixels, "pixels of the block");
+                let start = bytes.as_ptr().wrapping_add(self.shift + first * step);
+                for (i, row) in rows.iter_mut().enumerate() {
+                    row.at = start.wrapping_add(i * step);
+                }
+            }
+            Places::Table { input, pad, offsets } => {
+                let offsets = &offsets[segment * self.pixels..][..self.pixels][first..][..N];
+                for (row, &at) in rows.iter_mut().zip(offsets) {
+                    // Both sides are computed so that the choice is a conditional move.
+                    let inside = input.as_ptr().wrapping_add(at);
+                    let beyond = pad.as_ptr().wrapping_add(at.wrapping_sub(input.len()));
+                    let at = if at < input.len() { inside } else { beyond };
+                    row.at = at.wrapping_add(self.shift);
+                }
+            }
+        }
+        rows
     }
 }
 
@@ -82,8 +108,8 @@ impl Row<'_> {
     #[inline(always)]
     pub(super) unsafe fn word(self, step: usize) -> i32 {
         debug_assert!(step * 4 + 4 <= self.len, "step {step} of a segment of {} bytes", self.len);
-        // SAFETY: `Reads::new` checked that `len` bytes from `at` lie inside one of its slices, which outlive
-        // `self`, and the caller keeps `step` inside them. Any alignment is fine, any bytes are an i32.
+        // SAFETY: whoever made the `Reads` saw to it that `len` bytes from `at` lie inside one of its slices, which
+        // outlive `self`, and the caller keeps `step` inside them. Any alignment is fine, any bytes are an i32.
         unsafe { self.at.wrapping_add(step * 4).cast::<i32>().read_unaligned() }
     }
 }

@@ -4,7 +4,9 @@
 //! channels are few and the taps of a row touch. A table holds the offset of every segment of every pixel of a
 //! block. Offsets beyond the input lie in a pad area in scratch memory: a segment of zero points, and copies of the
 //! segments that a kernel could not read in place (those that reach over the left or right border, and those so
-//! near the end of the tensor that reading whole groups of four bytes would pass it).
+//! near the end of the tensor that reading whole groups of four bytes would pass it). Where every output pixel reads
+//! the one input pixel of the same place, there is no table.
+#![expect(unsafe_code, reason = "the table's offsets are trusted by the kernels; see the SAFETY comment")]
 
 use std::ops::Range;
 
@@ -104,24 +106,31 @@ pub(super) struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// The segments of the output pixels `block`, of group `group`.
-    pub(super) fn reads(&self, block: usize, group: usize) -> Reads<'_> {
+    /// The segments of the output pixels `block`, for which the table has been filled, of group `group`.
+    pub(super) fn reads(&self, block: Range<usize>, group: usize) -> Reads<'_> {
         let Segments { count, len, steps, .. } = *self.segments;
-        Reads::new(self.input, self.pad, &self.offsets[..count * block], count, block, group * len, steps * 4)
+        let shift = group * len;
+        if self.in_place(&block) {
+            let bytes = &self.input[block.start * self.shape.in_c..];
+            return Reads::steps(bytes, self.shape.in_c, block.len(), shift, steps * 4);
+        }
+        let offsets = &self.offsets[..count * block.len()];
+        // SAFETY: `fill` wrote these offsets. One into the input is that of a pixel before the tail, so that `in_c`
+        // bytes and as many as the last group of four passes them by remain; or, by row, it was compared with the
+        // end of the input. One into the pad area is 0, where `stride` bytes of zero points lie, or that of a copy,
+        // each with `stride` bytes from its start. `stride` is the reach of the last group's segment.
+        unsafe { Reads::table(self.input, self.pad, offsets, block.len(), shift, steps * 4) }
+    }
+
+    /// Whether the segments of `block` lie in the input one after the other, and can be read there.
+    fn in_place(&self, block: &Range<usize>) -> bool {
+        self.shape.is_pointwise() && block.end * self.shape.in_c <= self.tail_at
     }
 
     /// Fills the table for the output pixels `block`.
     pub(super) fn fill(&mut self, block: Range<usize>) {
         let shape = self.shape;
-        if shape.is_pointwise() {
-            let offsets = self.offsets[..block.len()].iter_mut();
-            let tail = self.tail_at;
-            // Pixels of the tail follow each other in the pad area as they do in the input.
-            let moved = self.input.len() + self.copies_at;
-            for (offset, pixel) in offsets.zip(block) {
-                let at = pixel * shape.in_c;
-                *offset = if at < tail { at } else { moved + (at - tail) };
-            }
+        if self.in_place(&block) {
             return;
         }
         let mut copies = self.copies_at;
@@ -175,14 +184,18 @@ impl Table<'_> {
         let shape = self.shape;
         let Segments { len, stride, .. } = *self.segments;
         let inner = shape.inner_columns();
-        for (slot, ox) in (out..).zip(columns) {
-            if inner.contains(&ox) {
-                let at = (base + ox * shape.stride_w - shape.pad_left) * shape.in_c;
-                if at + stride <= self.input.len() {
-                    self.offsets[slot] = at;
-                    continue;
-                }
-            }
+        let step = shape.stride_w * shape.in_c;
+        // The columns that can be read in place: inside the image, and not so near the end of the tensor that whole
+        // groups of four bytes would pass it.
+        let first = inner.start.clamp(columns.start, columns.end);
+        let mut at = (base + (first * shape.stride_w).saturating_sub(shape.pad_left)) * shape.in_c;
+        let room = self.input.len().checked_sub(at + stride).map_or(0, |room| room / step + 1);
+        let end = inner.end.clamp(first, columns.end).min(first.saturating_add(room));
+        for offset in &mut self.offsets[out + first - columns.start..out + end - columns.start] {
+            *offset = at;
+            at += step;
+        }
+        for ox in (columns.start..first).chain(end..columns.end) {
             let copy = &mut self.pad[*copies..][..len];
             for (kx, copy) in copy.chunks_exact_mut(shape.in_c).enumerate() {
                 match shape.in_column(ox, kx) {
@@ -190,7 +203,7 @@ impl Table<'_> {
                     None => copy.fill(self.x_zero),
                 }
             }
-            self.offsets[slot] = self.input.len() + *copies;
+            self.offsets[out + ox - columns.start] = self.input.len() + *copies;
             *copies += stride;
         }
     }

@@ -1,7 +1,7 @@
 //! The portable tier: one output pixel at a time, its channels side by side so that a compiler can vectorise them.
 
 use super::{Job, Sink};
-use crate::requant::{dequantize, requantize};
+use crate::requant::dequantize;
 use crate::shape::ConvShape;
 
 /// Weights as `[groups][taps][in_c / groups][out_c / groups]`.
@@ -82,11 +82,7 @@ impl Scalar {
 /// Applies the epilogue to the accumulators of channels `first..` and writes them from element `at` of the output.
 fn emit(acc: &[i32], first: usize, at: usize, sink: &mut Sink<'_>) {
     match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            for ((out, &acc), &m) in out[at..].iter_mut().zip(acc).zip(&multiplier[first..]) {
-                *out = requantize(acc, m, *zero_point, *min, *max);
-            }
-        }
+        Sink::U8(to_u8) | Sink::HugeU8(to_u8) => to_u8.finish(at, (first..).zip(acc.iter().copied())),
         Sink::I32 { out } => out[at..][..acc.len()].copy_from_slice(acc),
         Sink::F32 { out, scale, bias, min, max } => {
             let channels = scale[first..].iter().zip(&bias[first..]);

@@ -110,56 +110,67 @@ macro_rules! depthwise {
                 }
                 emit(job, first, &acc, sink);
             }
+
+            /// Applies the epilogue to some pixels from `first` on and writes them.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn emit<const PIXELS: usize>(
+                job: &RowJob<'_>,
+                first: usize,
+                acc: &[[__m256i; 4]; PIXELS],
+                sink: &mut Sink<'_>,
+            ) {
+                let at = job.out_at + first * job.out_stride;
+                match sink {
+                    Sink::U8(to_u8) => {
+                        let finish = Finish::<4>::new(
+                            job.slots(to_u8.multiplier),
+                            to_u8.zero_point,
+                            to_u8.min,
+                            to_u8.max,
+                        );
+                        unrolled!(PIXELS, |p| {
+                            let v = |j: usize| finish.round(acc[p][j], j);
+                            let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
+                            store_u8(&mut to_u8.out[at + p * job.out_stride..], job.channels, bytes);
+                        });
+                    }
+                    Sink::HugeU8(to_u8) => unrolled!(PIXELS, |p| {
+                        let mut lanes = [0; BLOCK];
+                        unrolled!(4, |j| store_i32(&mut lanes, BLOCK, j, acc[p][j]));
+                        to_u8.finish(at + p * job.out_stride, job.in_order(&lanes));
+                    }),
+                    Sink::I32 { out } => unrolled!(PIXELS, |p| {
+                        let values = in_order(acc[p]);
+                        for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {
+                            store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
+                        }
+                    }),
+                    Sink::F32 { out, scale, bias, min, max } => {
+                        let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
+                        let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
+                        unrolled!(PIXELS, |p| {
+                            let v = |j: usize| {
+                                let product =
+                                    _mm256_mul_ps(_mm256_cvtepi32_ps(acc[p][j]), load_f32(&scale[j]));
+                                let sum = _mm256_add_ps(product, load_f32(&bias[j]));
+                                _mm256_castps_si256(_mm256_min_ps(_mm256_max_ps(sum, min), max))
+                            };
+                            let values = in_order([v(0), v(1), v(2), v(3)]);
+                            for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {
+                                let value = _mm256_castsi256_ps(value);
+                                store_f32(&mut out[at + p * job.out_stride..], job.channels, v, value);
+                            }
+                        });
+                    }
+                }
+            }
         }
     };
 }
 
 depthwise!(vnni, vnni, "avx2,avxvnni");
 depthwise!(plain, plain, "avx2");
-
-/// Applies the epilogue to some pixels from `first` on and writes them.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn emit<const PIXELS: usize>(
-    job: &RowJob<'_>,
-    first: usize,
-    acc: &[[__m256i; 4]; PIXELS],
-    sink: &mut Sink<'_>,
-) {
-    let at = job.out_at + first * job.out_stride;
-    match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
-            unrolled!(PIXELS, |p| {
-                let v = |j: usize| finish.round(acc[p][j], j);
-                let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
-                store_u8(&mut out[at + p * job.out_stride..], job.channels, bytes);
-            });
-        }
-        Sink::I32 { out } => unrolled!(PIXELS, |p| {
-            let values = in_order(acc[p]);
-            for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {
-                store_i32(&mut out[at + p * job.out_stride..], job.channels, v, value);
-            }
-        }),
-        Sink::F32 { out, scale, bias, min, max } => {
-            let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
-            let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            unrolled!(PIXELS, |p| {
-                let v = |j: usize| {
-                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[p][j]), load_f32(&scale[j]));
-                    let sum = _mm256_add_ps(product, load_f32(&bias[j]));
-                    _mm256_castps_si256(_mm256_min_ps(_mm256_max_ps(sum, min), max))
-                };
-                let values = in_order([v(0), v(1), v(2), v(3)]);
-                for (v, &value) in values.iter().enumerate().take(job.channels.div_ceil(8)) {
-                    let value = _mm256_castsi256_ps(value);
-                    store_f32(&mut out[at + p * job.out_stride..], job.channels, v, value);
-                }
-            });
-        }
-    }
-}
 
 /// Accumulators hold channel `16 l + 4 j + e` in element `e` of lane `l` of register `j`; this puts them in order.
 #[target_feature(enable = "avx2")]

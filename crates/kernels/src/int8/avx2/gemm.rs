@@ -4,7 +4,7 @@
 #[cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "intrinsics by the dozen"))]
 use std::arch::x86_64::*;
 
-use super::{Finish, load_f32, load_i32, store_f32, store_i32, store_u8};
+use super::{Finish, LANES, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
 use crate::int8::dense::{PanelJob, tile_rows};
 
@@ -23,7 +23,7 @@ macro_rules! gemm {
             /// Computes one panel.
             #[target_feature(enable = $features)]
             pub(in crate::int8) fn panel(job: &PanelJob<'_>, sink: &mut Sink<'_>) {
-                for (first, rows) in tile_rows(job.reads.pixels(), MOST_ROWS[job.vectors]) {
+                for (first, rows) in tile_rows(job.reads.pixels, MOST_ROWS[job.vectors]) {
                     match (job.vectors, rows) {
                         (1, 1) => tile::<1, 1>(job, first, sink),
                         (1, 2) => tile::<2, 1>(job, first, sink),
@@ -79,47 +79,64 @@ macro_rules! gemm {
                 }
                 emit(job, first, &acc, sink);
             }
+
+            /// Applies the epilogue to a tile whose first pixel is `first` and writes it.
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn emit<const ROWS: usize, const VECTORS: usize>(
+                job: &PanelJob<'_>,
+                first: usize,
+                acc: &[[__m256i; VECTORS]; ROWS],
+                sink: &mut Sink<'_>,
+            ) {
+                let at = job.out_at + first * job.out_stride;
+                match sink {
+                    Sink::U8(to_u8) => {
+                        let finish = Finish::<VECTORS>::new(
+                            job.slots(to_u8.multiplier),
+                            to_u8.zero_point,
+                            to_u8.min,
+                            to_u8.max,
+                        );
+                        unrolled!(ROWS, |r| {
+                            let low = finish.round(acc[r][0], 0);
+                            let high = if VECTORS == 2 {
+                                finish.round(acc[r][VECTORS - 1], VECTORS - 1)
+                            } else {
+                                low
+                            };
+                            let bytes = finish.pack(low, high, low, high);
+                            store_u8(&mut to_u8.out[at + r * job.out_stride..], job.columns, bytes);
+                        });
+                    }
+                    Sink::HugeU8(to_u8) => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
+                        let mut lanes = [0; LANES];
+                        store_i32(&mut lanes, LANES, 0, acc[r][v]);
+                        let count = (job.columns - v * LANES).min(LANES);
+                        let slots = (job.slot + v * LANES..).zip(lanes).take(count);
+                        to_u8.finish(at + r * job.out_stride + v * LANES, slots);
+                    })),
+                    Sink::I32 { out } => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
+                        store_i32(&mut out[at + r * job.out_stride..], job.columns, v, acc[r][v]);
+                    })),
+                    Sink::F32 { out, scale, bias, min, max } => {
+                        let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
+                        let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
+                        unrolled!(VECTORS, |v| {
+                            let (scale, bias) = (load_f32(&scale[v]), load_f32(&bias[v]));
+                            unrolled!(ROWS, |r| {
+                                let value =
+                                    _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[r][v]), scale), bias);
+                                let value = _mm256_min_ps(_mm256_max_ps(value, min), max);
+                                store_f32(&mut out[at + r * job.out_stride..], job.columns, v, value);
+                            });
+                        });
+                    }
+                }
+            }
         }
     };
 }
 
 gemm!(vnni, vnni, "avx2,avxvnni");
 gemm!(plain, plain, "avx2");
-
-/// Applies the epilogue to a tile whose first pixel is `first` and writes it.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn emit<const ROWS: usize, const VECTORS: usize>(
-    job: &PanelJob<'_>,
-    first: usize,
-    acc: &[[__m256i; VECTORS]; ROWS],
-    sink: &mut Sink<'_>,
-) {
-    let at = job.out_at + first * job.out_stride;
-    match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<VECTORS>::new(job.slots(multiplier), *zero_point, *min, *max);
-            unrolled!(ROWS, |r| {
-                let low = finish.round(acc[r][0], 0);
-                let high = if VECTORS == 2 { finish.round(acc[r][VECTORS - 1], VECTORS - 1) } else { low };
-                let bytes = finish.pack(low, high, low, high);
-                store_u8(&mut out[at + r * job.out_stride..], job.columns, bytes);
-            });
-        }
-        Sink::I32 { out } => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
-            store_i32(&mut out[at + r * job.out_stride..], job.columns, v, acc[r][v]);
-        })),
-        Sink::F32 { out, scale, bias, min, max } => {
-            let (min, max) = (_mm256_set1_ps(*min), _mm256_set1_ps(*max));
-            let (scale, bias) = (job.slots(scale).as_chunks().0, job.slots(bias).as_chunks().0);
-            unrolled!(VECTORS, |v| {
-                let (scale, bias) = (load_f32(&scale[v]), load_f32(&bias[v]));
-                unrolled!(ROWS, |r| {
-                    let value = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[r][v]), scale), bias);
-                    let value = _mm256_min_ps(_mm256_max_ps(value, min), max);
-                    store_f32(&mut out[at + r * job.out_stride..], job.columns, v, value);
-                });
-            });
-        }
-    }
-}

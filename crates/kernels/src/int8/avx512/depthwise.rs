@@ -59,18 +59,19 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(in crate::int8) fn row(job: &RowJob<'_>, sink: &mut Sink<'_>) {
     match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<4>::new(job.slots(multiplier), *zero_point, *min, *max);
-            let out = &mut out[job.out_at..];
+        Sink::U8(to_u8) => {
+            let finish =
+                Finish::<4>::new(job.slots(to_u8.multiplier), to_u8.zero_point, to_u8.min, to_u8.max);
+            let out = &mut to_u8.out[job.out_at..];
             if job.kernel_w == 3 && job.quads == 1 {
                 row_of_three(job, &finish, out);
             } else {
                 row_to_u8(job, &finish, out);
             }
         }
-        Sink::I32 { .. } | Sink::F32 { .. } => {
+        Sink::HugeU8(_) | Sink::I32 { .. } | Sink::F32 { .. } => {
             for pixel in 0..job.pixels {
-                wide(job, pixel, sink);
+                other(job, pixel, sink);
             }
         }
     }
@@ -79,7 +80,6 @@ pub(in crate::int8) fn row(job: &RowJob<'_>, sink: &mut Sink<'_>) {
 /// [`row`] of a kernel of three columns in one quad: all its weights stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn row_of_three(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
-    let mask = u64::MAX >> (BLOCK - job.channels);
     let bias = biases(job);
     let mut weights = [[_mm512_setzero_si512(); 4]; 3];
     for (weights, bytes) in weights.iter_mut().zip(job.weights.as_chunks::<64>().0.as_chunks::<4>().0) {
@@ -97,21 +97,20 @@ fn row_of_three(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
         }
         let v = |j: usize| finish.round(acc[j], j);
         let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
-        store_u8(&mut out[pixel * job.out_stride..], job.channels, mask, bytes);
+        store_u8(&mut out[pixel * job.out_stride..], job.channels, bytes);
     }
 }
 
 /// [`row`] of any kernel, several pixels for each reading of the weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn row_to_u8(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
-    let mask = u64::MAX >> (BLOCK - job.channels);
     macro_rules! tile {
         ($pixels:literal, $first:ident) => {{
             let acc = accumulate::<$pixels>(job, $first);
             unrolled!($pixels, |p| {
                 let v = |j: usize| finish.round(acc[p][j], j);
                 let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
-                store_u8(&mut out[($first + p) * job.out_stride..], job.channels, mask, bytes);
+                store_u8(&mut out[($first + p) * job.out_stride..], job.channels, bytes);
             });
         }};
     }
@@ -125,9 +124,9 @@ fn row_to_u8(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
     }
 }
 
-/// One pixel whose output is as wide as its accumulators.
+/// One pixel that is not requantized here.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn wide(job: &RowJob<'_>, pixel: usize, sink: &mut Sink<'_>) {
+fn other(job: &RowJob<'_>, pixel: usize, sink: &mut Sink<'_>) {
     let [acc] = accumulate::<1>(job, pixel);
     let at = job.out_at + pixel * job.out_stride;
     let vectors = job.channels.div_ceil(LANES);
@@ -149,7 +148,14 @@ fn wide(job: &RowJob<'_>, pixel: usize, sink: &mut Sink<'_>) {
                 store_f32(&mut out[at..], job.channels, v, _mm512_castsi512_ps(value));
             }
         }
-        Sink::U8 { .. } => unreachable!("u8 is written by whole rows"),
+        Sink::HugeU8(to_u8) => {
+            let mut lanes = [0; BLOCK];
+            for (j, value) in acc.into_iter().enumerate() {
+                store_i32(&mut lanes, BLOCK, j, value);
+            }
+            to_u8.finish(at, job.in_order(&lanes));
+        }
+        Sink::U8(_) => unreachable!("requantized by whole rows"),
     }
 }
 

@@ -16,7 +16,7 @@ const MOST_ROWS: [usize; MOST_VECTORS + 1] = [0, 12, 12, 8, 6];
 /// Computes one panel.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(in crate::int8) fn panel(job: &PanelJob<'_>, sink: &mut Sink<'_>) {
-    let rows = tile_rows(job.reads.pixels(), MOST_ROWS[job.vectors]);
+    let rows = tile_rows(job.reads.pixels, MOST_ROWS[job.vectors]);
     macro_rules! tiles {
         ($vectors:literal: $($rows:literal)*) => {
             for (first, rows) in rows {
@@ -66,24 +66,41 @@ fn tile<const ROWS: usize, const VECTORS: usize>(job: &PanelJob<'_>, first: usiz
     }
     let at = job.out_at + first * job.out_stride;
     match sink {
-        Sink::U8 { out, multiplier, zero_point, min, max } => {
-            let finish = Finish::<VECTORS>::new(job.slots(multiplier), *zero_point, *min, *max);
-            let mask = u64::MAX >> (64 - job.columns);
-            unrolled!(ROWS, |r| {
-                let v = |v: usize| finish.round(acc[r][v], v);
-                let low = v(0);
-                let bytes = match VECTORS {
-                    1 => finish.pack(low, low, low, low),
-                    2 => {
-                        let high = v(1);
-                        finish.pack(low, high, low, high)
+        Sink::U8(to_u8) => {
+            let finish =
+                Finish::<VECTORS>::new(job.slots(to_u8.multiplier), to_u8.zero_point, to_u8.min, to_u8.max);
+            // One packing takes four registers: a row's, or those of several rows where they are fewer.
+            let together = if VECTORS <= 2 { 4 / VECTORS } else { 1 };
+            unrolled!(ROWS.div_ceil(together), |group| {
+                let v = |i: usize| {
+                    let (r, v) = (group * together + i / VECTORS, i % VECTORS);
+                    if i < together * VECTORS && r < ROWS {
+                        finish.round(acc[r][v], v)
+                    } else {
+                        _mm512_setzero_si512()
                     }
-                    3 => finish.pack(low, v(1), v(2), low),
-                    _ => finish.pack(low, v(1), v(2), v(3)),
                 };
-                store_u8(&mut out[at + r * job.out_stride..], job.columns, mask, bytes);
+                let bytes = finish.pack(v(0), v(1), v(2), v(3));
+                let at = at + group * together * job.out_stride;
+                if together == 1 {
+                    store_u8(&mut to_u8.out[at..], job.columns, bytes);
+                } else if (group + 1) * together <= ROWS
+                    && job.columns * together == 64
+                    && job.columns == job.out_stride
+                {
+                    store_u8(&mut to_u8.out[at..], 64, bytes);
+                } else {
+                    store_rows::<VECTORS>(&mut to_u8.out[at..], job, ROWS - group * together, bytes);
+                }
             });
         }
+        Sink::HugeU8(to_u8) => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
+            let mut lanes = [0; LANES];
+            store_i32(&mut lanes, LANES, 0, acc[r][v]);
+            let count = (job.columns - v * LANES).min(LANES);
+            let slots = (job.slot + v * LANES..).zip(lanes).take(count);
+            to_u8.finish(at + r * job.out_stride + v * LANES, slots);
+        })),
         Sink::I32 { out } => unrolled!(ROWS, |r| unrolled!(VECTORS, |v| {
             store_i32(&mut out[at + r * job.out_stride..], job.columns, v, acc[r][v]);
         })),
@@ -99,5 +116,31 @@ fn tile<const ROWS: usize, const VECTORS: usize>(job: &PanelJob<'_>, first: usiz
                 });
             });
         }
+    }
+}
+
+/// Writes the rows that one packing of `VECTORS` registers each has put into `bytes`, at most `rows` of them.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[inline]
+fn store_rows<const VECTORS: usize>(out: &mut [u8], job: &PanelJob<'_>, rows: usize, bytes: __m512i) {
+    store_u8(out, job.columns, bytes);
+    if VECTORS == 2 {
+        if rows > 1 {
+            let row = _mm512_castsi256_si512(_mm512_extracti64x4_epi64(bytes, 1));
+            store_u8(&mut out[job.out_stride..], job.columns, row);
+        }
+        return;
+    }
+    if rows > 1 {
+        let row = _mm512_castsi128_si512(_mm512_extracti32x4_epi32(bytes, 1));
+        store_u8(&mut out[job.out_stride..], job.columns, row);
+    }
+    if rows > 2 {
+        let row = _mm512_castsi128_si512(_mm512_extracti32x4_epi32(bytes, 2));
+        store_u8(&mut out[2 * job.out_stride..], job.columns, row);
+    }
+    if rows > 3 {
+        let row = _mm512_castsi128_si512(_mm512_extracti32x4_epi32(bytes, 3));
+        store_u8(&mut out[3 * job.out_stride..], job.columns, row);
     }
 }

@@ -1,0 +1,457 @@
+//! Import: from a file to a [`Graph`].
+//!
+//! Operators of older sets become the newest form. Axes are counted from the front, which needs ranks: types are
+//! inferred node by node on the way in, and the model's own declarations fill what inference cannot tell.
+
+mod attributes;
+mod operators;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use fewbit_core::infer;
+use fewbit_core::ir::{Attribute, DType, Dim, Graph, Node, Op, Shape, Tensor, ValueId};
+use indexmap::IndexMap;
+use prost::Message;
+
+use crate::error::{OnnxError, OnnxErrorKind, Result};
+use crate::external::Folder;
+use crate::proto::{
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto, type_proto,
+};
+use crate::tensor;
+
+use attributes::Attributes;
+
+/// The oldest operator set that is read.
+pub const OLDEST_OPSET: i64 = 7;
+/// The newest operator set whose definitions this build knows.
+pub const NEWEST_OPSET: i64 = 28;
+/// The newest version of the file's form.
+const NEWEST_IR: i64 = 14;
+
+/// How to import.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    /// Extents of inputs by name, which replace what the file leaves free.
+    pub shapes: IndexMap<String, Vec<usize>>,
+    /// The extent of leading dimensions that are still free; `None` leaves them free.
+    pub batch: Option<usize>,
+}
+
+impl ImportOptions {
+    /// Fixes the inputs listed, and leading dimensions that are still free to `batch`.
+    pub fn fixed(shapes: IndexMap<String, Vec<usize>>, batch: Option<usize>) -> Self {
+        Self { shapes, batch }
+    }
+}
+
+/// Reads the model at `path`; external data may lie in its folder.
+///
+/// # Errors
+/// An [`OnnxError`] that names the file, value or node.
+pub fn open(path: &Path, options: &ImportOptions) -> Result<Graph> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| OnnxError::new(OnnxErrorKind::Read, format!("cannot be read: {error}")))?;
+    let folder =
+        path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    read(bytes.into(), options, &Folder(folder.map(Path::to_owned)))
+}
+
+/// Reads a model from bytes; external data is refused.
+///
+/// # Errors
+/// An [`OnnxError`] that names the value or node.
+pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph> {
+    read(bytes.to_vec().into(), options, &Folder(None))
+}
+
+fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) -> Result<Graph> {
+    let model = ModelProto::decode(bytes).map_err(|error| {
+        OnnxError::new(
+            OnnxErrorKind::Malformed,
+            format!("expected an ONNX model, found other or truncated bytes: {error}"),
+        )
+        .with_help("check that the file was copied whole, and that it is the .onnx itself")
+    })?;
+    let graph = model.graph.as_ref().ok_or_else(|| {
+        OnnxError::new(OnnxErrorKind::Malformed, "expected an ONNX model with a graph, found none")
+            .with_help("check that the file was copied whole, and that it is the .onnx itself")
+    })?;
+    if let Some(version) = model.ir_version.filter(|version| !(3..=NEWEST_IR).contains(version)) {
+        return Err(OnnxError::new(
+            OnnxErrorKind::Version,
+            format!("expected version 3 to {NEWEST_IR} of ONNX's form, found {version}"),
+        ));
+    }
+    let opset = model
+        .opset_import
+        .iter()
+        .find(|set| matches!(set.domain(), "" | "ai.onnx"))
+        .map_or(OLDEST_OPSET, OperatorSetIdProto::version);
+    if !(OLDEST_OPSET..=NEWEST_OPSET).contains(&opset) {
+        return Err(OnnxError::new(
+            OnnxErrorKind::Version,
+            format!("expected operator set {OLDEST_OPSET} to {NEWEST_OPSET}, found {opset}"),
+        )
+        .with_help("export the model again, or convert it with onnx.version_converter"));
+    }
+    let mut importer = Importer::new(graph, opset, options, folder)?;
+    importer.graph.metadata =
+        model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
+    for node in importer.sorted(graph)? {
+        importer.node(node)?;
+    }
+    importer.finish(graph)
+}
+
+/// What is known while nodes are translated.
+struct Importer<'a> {
+    graph: Graph,
+    opset: i64,
+    folder: &'a Folder,
+    values: HashMap<String, ValueId>,
+    /// Ranks that the model declares for intermediate values.
+    declared: HashMap<String, usize>,
+    node_names: HashSet<String>,
+}
+
+impl<'a> Importer<'a> {
+    /// Takes over initializers and inputs.
+    fn new(proto: &GraphProto, opset: i64, options: &ImportOptions, folder: &'a Folder) -> Result<Self> {
+        let mut this = Self {
+            graph: Graph::new(proto.name().to_owned()),
+            opset,
+            folder,
+            values: HashMap::new(),
+            declared: HashMap::new(),
+            node_names: HashSet::new(),
+        };
+        for info in &proto.value_info {
+            if let Some((_, Some(shape))) = info.r#type.as_ref().and_then(tensor_type) {
+                this.declared.insert(info.name().to_owned(), shape.dim.len());
+            }
+        }
+        for initializer in &proto.initializer {
+            let name = initializer.name().to_owned();
+            let tensor = tensor::read(initializer, folder)?;
+            require_finite(&name, &tensor)?;
+            this.constant(&name, tensor)?;
+        }
+        let mut unused: HashSet<&str> = options.shapes.keys().map(String::as_str).collect();
+        for input in &proto.input {
+            let name = input.name();
+            // Before version 4 of the form, initializers are listed as inputs too.
+            if this.values.contains_key(name) {
+                continue;
+            }
+            let fail = |message: String| OnnxError::new(OnnxErrorKind::Structure, message).at(name);
+            let (elements, shape) = input
+                .r#type
+                .as_ref()
+                .and_then(tensor_type)
+                .ok_or_else(|| fail("expected a tensor as input, found another type".to_owned()))?;
+            let dtype = tensor::dtype(elements).map_err(|error| error.at(name))?;
+            let given = options.shapes.get(name);
+            unused.remove(name);
+            let mut dims = match (shape, given) {
+                (Some(shape), _) => read_dims(shape, name)?,
+                (None, Some(given)) => given.iter().map(|&extent| Dim::Fixed(extent)).collect(),
+                (None, None) => {
+                    return Err(fail("expected an input of known rank, found none".to_owned())
+                        .with_help(format!("give --shape {name}=1,3,224,224 (its extents)")));
+                }
+            };
+            if let Some(given) = given {
+                fix(&mut dims, given).map_err(fail)?;
+            }
+            if let (Some(batch), Some(first @ Dim::Symbol(_))) = (options.batch, dims.first_mut()) {
+                *first = Dim::Fixed(batch);
+            }
+            let id = this.graph.add_input(name, dtype, Shape(dims));
+            this.values.insert(name.to_owned(), id);
+        }
+        if let Some(name) = unused.into_iter().min() {
+            let inputs: Vec<&str> =
+                this.graph.inputs.iter().map(|&id| this.graph.value(id).name.as_str()).collect();
+            return Err(OnnxError::new(
+                OnnxErrorKind::Structure,
+                format!("the model has no input `{name}`; its inputs are {}", inputs.join(", ")),
+            ));
+        }
+        Ok(this)
+    }
+
+    fn constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
+        if self.values.contains_key(name) {
+            return Err(OnnxError::new(
+                OnnxErrorKind::Structure,
+                "expected names used once, found a second value",
+            )
+            .at(name));
+        }
+        let id = self.graph.add_constant(name, tensor);
+        self.values.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    /// A new constant of the importer's own, for attributes that became inputs.
+    fn new_constant(&mut self, base: &str, tensor: Tensor) -> ValueId {
+        let mut name = base.to_owned();
+        let mut number = 2u64;
+        while self.values.contains_key(&name) {
+            name = format!("{base}_{number}");
+            number += 1;
+        }
+        let id = self.graph.add_constant(name.clone(), tensor);
+        self.values.insert(name, id);
+        id
+    }
+
+    /// The nodes in an order in which each reads only what is there.
+    fn sorted<'g>(&self, proto: &'g GraphProto) -> Result<Vec<&'g NodeProto>> {
+        let mut producer: HashMap<&str, usize> = HashMap::new();
+        for (index, node) in proto.node.iter().enumerate() {
+            for output in node.output.iter().filter(|output| !output.is_empty()) {
+                if self.values.contains_key(output.as_str()) || producer.insert(output, index).is_some() {
+                    return Err(OnnxError::new(
+                        OnnxErrorKind::Structure,
+                        format!("expected every value to be made once, found `{output}` made twice"),
+                    )
+                    .at(place(node, index)));
+                }
+            }
+        }
+        let mut waiting = vec![0usize; proto.node.len()];
+        let mut readers: Vec<Vec<usize>> = vec![Vec::new(); proto.node.len()];
+        for (index, node) in proto.node.iter().enumerate() {
+            for input in node.input.iter().filter(|input| !input.is_empty()) {
+                if let Some(&from) = producer.get(input.as_str()) {
+                    waiting[index] += 1;
+                    readers[from].push(index);
+                } else if !self.values.contains_key(input.as_str()) {
+                    return Err(OnnxError::new(
+                        OnnxErrorKind::Structure,
+                        format!(
+                            "expected an initializer, an input or a node that makes `{input}`, found none"
+                        ),
+                    )
+                    .at(place(node, index))
+                    .with_help("the file lacks a weight or was cut from a larger model; export it again"));
+                }
+            }
+        }
+        let mut ready: std::collections::BTreeSet<usize> =
+            (0..proto.node.len()).filter(|&index| waiting[index] == 0).collect();
+        let mut order = Vec::with_capacity(proto.node.len());
+        while let Some(index) = ready.pop_first() {
+            order.push(&proto.node[index]);
+            for &reader in &readers[index] {
+                waiting[reader] -= 1;
+                if waiting[reader] == 0 {
+                    ready.insert(reader);
+                }
+            }
+        }
+        if order.len() < proto.node.len() {
+            let index = waiting.iter().position(|&count| count > 0).unwrap_or(0);
+            return Err(OnnxError::new(OnnxErrorKind::Structure, "expected an acyclic graph, found a cycle")
+                .at(place(&proto.node[index], index))
+                .with_help("export the model again"));
+        }
+        Ok(order)
+    }
+
+    fn node(&mut self, proto: &NodeProto) -> Result<()> {
+        let name = self.node_name(proto);
+        let inputs: Vec<Option<ValueId>> =
+            proto.input.iter().map(|input| self.values.get(input.as_str()).copied()).collect();
+        let attributes = Attributes::new(proto, &name);
+        if let Some(tensor) = self.constant_node(proto, &attributes)? {
+            if let Some(output) = proto.output.first() {
+                require_finite(output, &tensor)?;
+                self.constant(output, tensor)?;
+            }
+            return Ok(());
+        }
+        let translated =
+            operators::translate(self, proto, &attributes, inputs).map_err(|error| error.at(&name))?;
+        let mut outputs = Vec::new();
+        for output in &translated.outputs {
+            let value_name = if output.is_empty() {
+                self.graph.fresh_value_name(&format!("{name}_unused"))
+            } else {
+                output.clone()
+            };
+            let id = self.graph.add_value(value_name.clone(), None, None);
+            self.values.insert(value_name, id);
+            outputs.push(id);
+        }
+        let mut inputs = translated.inputs;
+        while inputs.last() == Some(&None) {
+            inputs.pop();
+        }
+        let node = Node { name, op: translated.op, inputs, outputs, precision: None };
+        // What cannot be inferred yet (free dimensions, unknown operators) is left open.
+        if let Ok(types) = infer::infer_node(&self.graph, &node) {
+            for (&output, (dtype, shape)) in node.outputs.iter().zip(types) {
+                let value = self.graph.value_mut(output);
+                value.dtype = Some(dtype);
+                value.shape = Some(shape);
+            }
+        }
+        self.graph.add_node(node);
+        Ok(())
+    }
+
+    /// The node's own name, or its operator and number; unique.
+    fn node_name(&mut self, proto: &NodeProto) -> String {
+        let base = match proto.name() {
+            "" => proto.output.first().map_or_else(|| proto.op_type().to_owned(), Clone::clone),
+            name => name.to_owned(),
+        };
+        let mut name = base.clone();
+        let mut number = 2u64;
+        while !self.node_names.insert(name.clone()) {
+            name = format!("{base}_{number}");
+            number += 1;
+        }
+        name
+    }
+
+    /// The tensor of a Constant node.
+    fn constant_node(&self, proto: &NodeProto, attributes: &Attributes) -> Result<Option<Tensor>> {
+        if proto.op_type() != "Constant" || !matches!(proto.domain(), "" | "ai.onnx") {
+            return Ok(None);
+        }
+        attributes.constant(self.folder).map(Some)
+    }
+
+    /// The rank of a value, by inference or by the model's declaration.
+    fn rank(&self, id: Option<ValueId>) -> Result<usize> {
+        let Some(id) = id else {
+            return Err(OnnxError::new(OnnxErrorKind::Attribute, "expected an input, found none"));
+        };
+        let value = self.graph.value(id);
+        value.shape.as_ref().map(Shape::rank).or_else(|| self.declared.get(&value.name).copied()).ok_or_else(
+            || {
+                OnnxError::new(
+                    OnnxErrorKind::Attribute,
+                    format!("expected `{}` to have a known rank", value.name),
+                )
+                .with_help("run onnx.shape_inference on the model, or fix its inputs with --shape")
+            },
+        )
+    }
+
+    /// The elements of a value, where it is constant.
+    fn constant_of(&self, id: Option<ValueId>) -> Option<&Tensor> {
+        self.graph.value(id?).constant.as_ref()
+    }
+
+    fn finish(mut self, proto: &GraphProto) -> Result<Graph> {
+        for output in &proto.output {
+            let id = self.values.get(output.name()).copied().ok_or_else(|| {
+                OnnxError::new(OnnxErrorKind::Structure, "expected a node that makes this output, found none")
+                    .at(output.name())
+            })?;
+            self.graph.outputs.push(id);
+        }
+        if self.graph.outputs.is_empty() {
+            return Err(OnnxError::new(
+                OnnxErrorKind::Structure,
+                "expected a graph with outputs, found none",
+            ));
+        }
+        Ok(self.graph)
+    }
+}
+
+/// What a node became.
+struct Translated {
+    op: Op,
+    inputs: Vec<Option<ValueId>>,
+    outputs: Vec<String>,
+}
+
+fn place(node: &NodeProto, index: usize) -> String {
+    match node.name() {
+        "" => format!("{} (node {index})", node.op_type()),
+        name => name.to_owned(),
+    }
+}
+
+fn tensor_type(proto: &TypeProto) -> Option<(i32, Option<&crate::proto::TensorShapeProto>)> {
+    match proto.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => Some((tensor.elem_type(), tensor.shape.as_ref())),
+        _ => None,
+    }
+}
+
+fn read_dims(shape: &crate::proto::TensorShapeProto, name: &str) -> Result<Vec<Dim>> {
+    shape
+        .dim
+        .iter()
+        .enumerate()
+        .map(|(axis, dim)| match &dim.value {
+            Some(tensor_shape_proto::dimension::Value::DimValue(extent)) if *extent >= 0 => {
+                usize::try_from(*extent).map(Dim::Fixed).map_err(|_| {
+                    OnnxError::new(
+                        OnnxErrorKind::Structure,
+                        format!("expected an extent that fits, found {extent}"),
+                    )
+                    .at(name)
+                })
+            }
+            // Some exporters write -1 for a free dimension.
+            Some(tensor_shape_proto::dimension::Value::DimValue(_)) | None => {
+                Ok(Dim::Symbol(format!("{name}.{axis}")))
+            }
+            Some(tensor_shape_proto::dimension::Value::DimParam(symbol)) => {
+                Ok(Dim::Symbol(if symbol.is_empty() { format!("{name}.{axis}") } else { symbol.clone() }))
+            }
+        })
+        .collect()
+}
+
+/// Replaces dimensions by given extents; a dimension that is known must agree, but for the first (the batch).
+fn fix(dims: &mut [Dim], given: &[usize]) -> Result<(), String> {
+    if dims.len() != given.len() {
+        return Err(format!("expected {} extents in --shape, found {}", dims.len(), given.len()));
+    }
+    for (axis, (dim, &extent)) in dims.iter_mut().zip(given).enumerate() {
+        match dim {
+            Dim::Fixed(fixed) if *fixed != extent && axis > 0 => {
+                return Err(format!("the model fixes axis {axis} to {fixed}, found {extent} in --shape"));
+            }
+            _ => *dim = Dim::Fixed(extent),
+        }
+    }
+    Ok(())
+}
+
+/// Refuses float tensors that hold NaN: nothing sensible can follow from them.
+fn require_finite(name: &str, tensor: &Tensor) -> Result<()> {
+    let found = match tensor.dtype() {
+        DType::F32 => tensor.as_slice::<f32>().is_ok_and(|values| values.iter().any(|x| x.is_nan())),
+        DType::F16 | DType::Bf16 | DType::F64 => tensor.to_f64_vec().iter().any(|x| x.is_nan()),
+        _ => false,
+    };
+    if found {
+        return Err(OnnxError::new(OnnxErrorKind::NotFinite, "expected numbers as weights, found NaN")
+            .at(name)
+            .with_help("the training or the export went wrong; export the model again"));
+    }
+    Ok(())
+}
+
+/// An operator without a meaning in the IR, with its attributes kept for display.
+fn opaque(proto: &NodeProto, attributes: &Attributes) -> Op {
+    let domain = match proto.domain() {
+        "ai.onnx" => "",
+        domain => domain,
+    };
+    let attributes: IndexMap<String, Attribute> = attributes.all();
+    Op::Opaque { domain: domain.to_owned(), op_type: proto.op_type().to_owned(), attributes }
+}

@@ -1,0 +1,4 @@
+//! Behaviour of import and export on files: hostile ones, real ones, and round trips.
+
+mod hostile;
+mod models;
