@@ -116,6 +116,8 @@ impl RowJob<'_> {
 /// Stands for a row outside the image.
 const OUTSIDE: usize = usize::MAX;
 
+/// Bytes of input that one block of channels walks before the next: they stay in the second-level cache.
+const BAND_BYTES: usize = 256 * 1024;
 /// Bytes of planes that exist at once: they stay in the first-level cache.
 const PLANE_BYTES: usize = 16 * 1024;
 
@@ -184,58 +186,61 @@ impl Depthwise {
         let block = self.isa.depthwise_block();
         let row_len = shape.out_w * shape.out_c;
         let rows = elements.start / row_len..elements.end.div_ceil(row_len);
-        let mut first = rows.start;
-        while first < rows.end {
-            let (image, oy) = (first / shape.out_h, first % shape.out_h);
-            let count = self.shifts.min(shape.out_h - oy).min(rows.end - first);
+        let band =
+            (BAND_BYTES / (shape.in_w * shape.in_c * shape.stride_h)).max(1).next_multiple_of(self.shifts);
+        for band_start in rows.clone().step_by(band) {
+            let band_end = (band_start + band).min(rows.end);
             for column in (0..shape.out_c).step_by(block) {
                 let channels = block.min(shape.out_c - column);
-                for (i, offset) in offsets.iter_mut().enumerate() {
-                    let row = if i < shape.kernel_h + (count - 1) * shape.stride_h {
-                        shape.in_row(oy, i)
-                    } else {
-                        // Its weights are all zero.
-                        None
-                    };
-                    *offset = row
-                        .map_or(OUTSIDE, |iy| (image * shape.in_h + iy) * shape.in_w * shape.in_c + column);
-                }
-                for start in (0..shape.out_w).step_by(self.chunk) {
-                    let pixels = self.chunk.min(shape.out_w - start);
-                    let job = Planes {
-                        input,
-                        x_zero,
-                        rows: offsets,
-                        stride: shape.in_c,
-                        channels,
-                        columns: Self::columns(shape, pixels),
-                        first: start * shape.stride_w,
-                        pad_left: shape.pad_left,
-                        in_w: shape.in_w,
-                    };
-                    self.isa.interleave(&job, planes);
-                    for shift in 0..count {
-                        let weights = (column / block * self.shifts + shift) * self.weight_bytes(shape);
-                        let job = RowJob {
-                            planes,
-                            quads: self.quads,
-                            weights: &self.packed.bytes()[weights..][..self.weight_bytes(shape)],
-                            bias: &bias[column..][..block],
-                            slot: column,
-                            channels,
-                            kernel_w: shape.kernel_w,
-                            stride_w: shape.stride_w,
-                            dilation_w: shape.dilation_w,
-                            pixels,
-                            out_at: ((first + shift) * shape.out_w + start) * shape.out_c + column
-                                - elements.start,
-                            out_stride: shape.out_c,
-                        };
-                        self.isa.depthwise_row(&job, &mut sink);
+                let mut first = band_start;
+                while first < band_end {
+                    let (image, oy) = (first / shape.out_h, first % shape.out_h);
+                    let count = self.shifts.min(shape.out_h - oy).min(band_end - first);
+                    for (i, offset) in offsets.iter_mut().enumerate() {
+                        // Rows beyond those of the last shift have weights of zero.
+                        let needed = i < shape.kernel_h + (count - 1) * shape.stride_h;
+                        let row = if needed { shape.in_row(oy, i) } else { None };
+                        *offset = row.map_or(OUTSIDE, |iy| {
+                            (image * shape.in_h + iy) * shape.in_w * shape.in_c + column
+                        });
                     }
+                    for start in (0..shape.out_w).step_by(self.chunk) {
+                        let pixels = self.chunk.min(shape.out_w - start);
+                        let job = Planes {
+                            input,
+                            x_zero,
+                            rows: offsets,
+                            stride: shape.in_c,
+                            channels,
+                            columns: Self::columns(shape, pixels),
+                            first: start * shape.stride_w,
+                            pad_left: shape.pad_left,
+                            in_w: shape.in_w,
+                        };
+                        self.isa.interleave(&job, planes);
+                        for shift in 0..count {
+                            let weights = (column / block * self.shifts + shift) * self.weight_bytes(shape);
+                            let row = (first + shift) * shape.out_w + start;
+                            let job = RowJob {
+                                planes,
+                                quads: self.quads,
+                                weights: &self.packed.bytes()[weights..][..self.weight_bytes(shape)],
+                                bias: &bias[column..][..block],
+                                slot: column,
+                                channels,
+                                kernel_w: shape.kernel_w,
+                                stride_w: shape.stride_w,
+                                dilation_w: shape.dilation_w,
+                                pixels,
+                                out_at: row * shape.out_c + column - elements.start,
+                                out_stride: shape.out_c,
+                            };
+                            self.isa.depthwise_row(&job, &mut sink);
+                        }
+                    }
+                    first += count;
                 }
             }
-            first += count;
         }
     }
 }
