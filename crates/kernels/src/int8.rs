@@ -348,10 +348,15 @@ impl Slots {
             }
             Slots::Blocks { block, .. } => {
                 for (slots, values) in slots.chunks_exact_mut(block).zip(values.chunks(block)) {
-                    // Four neighbours stay neighbours.
-                    for (i, values) in values.chunks(4).enumerate() {
-                        slots[depthwise::channel_slot(block, i * 4)..][..values.len()]
-                            .copy_from_slice(values);
+                    // Four neighbours stay neighbours; the block is a multiple of them.
+                    let (fours, rest) = values.as_chunks::<4>();
+                    let (slots, _) = slots.as_chunks_mut::<4>();
+                    for (i, four) in fours.iter().enumerate() {
+                        slots[depthwise::channel_slot(block, i * 4) / 4] = *four;
+                    }
+                    if !rest.is_empty() {
+                        let slots = &mut slots[depthwise::channel_slot(block, fours.len() * 4) / 4];
+                        slots[..rest.len()].copy_from_slice(rest);
                     }
                 }
             }

@@ -173,11 +173,6 @@ impl PanelJob<'_> {
 /// Rows of each tile when `pixels` are cut into as few tiles of at most `most` rows as possible, nearly equal ones.
 pub(super) fn tile_rows(pixels: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let tiles = pixels.div_ceil(most);
-    let mut first = 0;
-    (0..tiles).map(move |tile| {
-        let rows = (pixels - first).div_ceil(tiles - tile);
-        let start = first;
-        first += rows;
-        (start, rows)
-    })
+    let (rows, taller) = (pixels / tiles.max(1), pixels % tiles.max(1));
+    (0..tiles).map(move |tile| (tile * rows + tile.min(taller), rows + usize::from(tile < taller)))
 }

@@ -69,12 +69,14 @@ impl Planes<'_> {
     }
 }
 
-/// A row of output pixels for one block of channels.
-pub(super) struct RowJob<'a> {
+/// Some rows of output pixels for one block of channels, all from the same planes.
+pub(super) struct RowsJob<'a> {
     pub(super) planes: &'a [u8],
     pub(super) quads: usize,
-    /// Of this block and shift.
+    /// Of this block, shift after shift.
     pub(super) weights: &'a [u8],
+    /// Output rows: the number of shifts.
+    pub(super) rows: usize,
     /// Of this block, a value for every lane.
     pub(super) bias: &'a [i32],
     /// First slot of the block.
@@ -84,14 +86,22 @@ pub(super) struct RowJob<'a> {
     pub(super) kernel_w: usize,
     stride_w: usize,
     dilation_w: usize,
-    /// Output pixels.
+    /// Output pixels of a row.
     pub(super) pixels: usize,
     pub(super) out_at: usize,
+    /// Output elements from one pixel to the next, and from one row to the next.
     pub(super) out_stride: usize,
+    pub(super) out_row_stride: usize,
 }
 
-impl RowJob<'_> {
-    /// What output pixel `i` reads at kernel column `j`: the planes of all quads.
+impl RowsJob<'_> {
+    /// The weights of each row, and where its output begins.
+    pub(super) fn by_row(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        let weights = self.weights.chunks_exact(self.weights.len() / self.rows);
+        weights.enumerate().map(|(row, weights)| (weights, self.out_at + row * self.out_row_stride))
+    }
+
+    /// What output pixel `i` of any row reads at kernel column `j`: the planes of all quads.
     pub(super) fn grid(&self) -> Grid<'_> {
         // Four registers of words for each quad, as wide as those of the bias.
         let bytes = self.quads * size_of_val(self.bias);
@@ -218,25 +228,25 @@ impl Depthwise {
                             in_w: shape.in_w,
                         };
                         self.isa.interleave(&job, planes);
-                        for shift in 0..count {
-                            let weights = (column / block * self.shifts + shift) * self.weight_bytes(shape);
-                            let row = (first + shift) * shape.out_w + start;
-                            let job = RowJob {
-                                planes,
-                                quads: self.quads,
-                                weights: &self.packed.bytes()[weights..][..self.weight_bytes(shape)],
-                                bias: &bias[column..][..block],
-                                slot: column,
-                                channels,
-                                kernel_w: shape.kernel_w,
-                                stride_w: shape.stride_w,
-                                dilation_w: shape.dilation_w,
-                                pixels,
-                                out_at: row * shape.out_c + column - elements.start,
-                                out_stride: shape.out_c,
-                            };
-                            self.isa.depthwise_row(&job, &mut sink);
-                        }
+                        let weights = column / block * self.shifts * self.weight_bytes(shape);
+                        let row = first * shape.out_w + start;
+                        let job = RowsJob {
+                            planes,
+                            quads: self.quads,
+                            weights: &self.packed.bytes()[weights..][..count * self.weight_bytes(shape)],
+                            rows: count,
+                            bias: &bias[column..][..block],
+                            slot: column,
+                            channels,
+                            kernel_w: shape.kernel_w,
+                            stride_w: shape.stride_w,
+                            dilation_w: shape.dilation_w,
+                            pixels,
+                            out_at: row * shape.out_c + column - elements.start,
+                            out_stride: shape.out_c,
+                            out_row_stride: shape.out_w * shape.out_c,
+                        };
+                        self.isa.depthwise_rows(&job, &mut sink);
                     }
                     first += count;
                 }

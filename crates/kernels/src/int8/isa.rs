@@ -3,7 +3,7 @@
 
 use super::Sink;
 use super::dense::PanelJob;
-use super::depthwise::{Planes, RowJob};
+use super::depthwise::{Planes, RowsJob};
 use super::{avx2, avx512};
 use crate::tier::{Tier, TierToken};
 
@@ -94,14 +94,14 @@ impl Isa {
         }
     }
 
-    /// Computes a row of a depthwise convolution.
-    pub(super) fn depthwise_row(self, job: &RowJob<'_>, sink: &mut Sink<'_>) {
+    /// Computes rows of a depthwise convolution.
+    pub(super) fn depthwise_rows(self, job: &RowsJob<'_>, sink: &mut Sink<'_>) {
         // SAFETY: as in `panel`.
         unsafe {
             match self.kind {
-                Kind::Avx2 => avx2::depthwise::plain::row(job, sink),
-                Kind::AvxVnni => avx2::depthwise::vnni::row(job, sink),
-                Kind::Avx512 => avx512::depthwise::row(job, sink),
+                Kind::Avx2 => avx2::depthwise::plain::rows(job, sink),
+                Kind::AvxVnni => avx2::depthwise::vnni::rows(job, sink),
+                Kind::Avx512 => avx512::depthwise::rows(job, sink),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Sink;
 use super::dense::PanelJob;
-use super::depthwise::{Planes, RowJob};
+use super::depthwise::{Planes, RowsJob};
 use crate::tier::TierToken;
 
 /// No instruction set.
@@ -42,7 +42,7 @@ impl Isa {
         match self {}
     }
 
-    pub(super) fn depthwise_row(self, _: &RowJob<'_>, _: &mut Sink<'_>) {
+    pub(super) fn depthwise_rows(self, _: &RowsJob<'_>, _: &mut Sink<'_>) {
         match self {}
     }
 }

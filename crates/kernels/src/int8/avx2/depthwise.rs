@@ -6,14 +6,11 @@ use std::arch::x86_64::*;
 
 use super::{Finish, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
-use crate::int8::dense::tile_rows;
-use crate::int8::depthwise::{Planes, RowJob};
+use crate::int8::depthwise::{Planes, RowsJob};
 use crate::int8::mem::Grid;
 
 /// Channels of a block: four registers of accumulators.
 const BLOCK: usize = 32;
-/// Output pixels computed together.
-const MOST_PIXELS: usize = 2;
 
 /// Interleaves four rows of bytes: word `c` holds channel `c` of all four.
 #[target_feature(enable = "avx2")]
@@ -69,21 +66,31 @@ macro_rules! depthwise {
             use super::*;
             use crate::int8::avx2::$dot::{PACKED, dot, split, weights};
 
-            /// Computes one row of output pixels for one block of channels.
+            /// Computes some rows of output pixels for one block of channels.
             #[target_feature(enable = $features)]
-            pub(in crate::int8) fn row(job: &RowJob<'_>, sink: &mut Sink<'_>) {
-                for (first, pixels) in tile_rows(job.pixels, MOST_PIXELS) {
-                    match pixels {
-                        1 => tile::<1>(job, first, sink),
-                        2 => tile::<2>(job, first, sink),
-                        _ => unreachable!("tiles are no larger than the largest"),
+            pub(in crate::int8) fn rows(job: &RowsJob<'_>, sink: &mut Sink<'_>) {
+                let grid = job.grid();
+                for (row, at) in job.by_row() {
+                    for first in (0..job.pixels).step_by(2) {
+                        let at = at + first * job.out_stride;
+                        if job.pixels - first > 1 {
+                            tile::<2>(job, grid, row, first, at, sink);
+                        } else {
+                            tile::<1>(job, grid, row, first, at, sink);
+                        }
                     }
                 }
             }
 
             #[target_feature(enable = $features)]
-            fn tile<const PIXELS: usize>(job: &RowJob<'_>, first: usize, sink: &mut Sink<'_>) {
-                let grid = job.grid();
+            fn tile<const PIXELS: usize>(
+                job: &RowsJob<'_>,
+                grid: Grid<'_>,
+                row: &[u8],
+                first: usize,
+                at: usize,
+                sink: &mut Sink<'_>,
+            ) {
                 let mut acc = [[_mm256_setzero_si256(); 4]; PIXELS];
                 for (j, bias) in job.bias.as_chunks().0.iter().take(4).enumerate() {
                     let bias = load_i32(bias);
@@ -91,7 +98,7 @@ macro_rules! depthwise {
                         pixel[j] = bias;
                     }
                 }
-                let (packed, _) = job.weights.as_chunks::<PACKED>();
+                let (packed, _) = row.as_chunks::<PACKED>();
                 for (kx, packed) in packed.chunks_exact(4 * job.quads).enumerate() {
                     for (quad, packed) in packed.as_chunks::<4>().0.iter().enumerate() {
                         for p in 0..PIXELS {
@@ -108,19 +115,18 @@ macro_rules! depthwise {
                         }
                     }
                 }
-                emit(job, first, &acc, sink);
+                emit(job, at, &acc, sink);
             }
 
-            /// Applies the epilogue to some pixels from `first` on and writes them.
+            /// Applies the epilogue to some pixels and writes them from element `at` on.
             #[target_feature(enable = $features)]
             #[inline]
             fn emit<const PIXELS: usize>(
-                job: &RowJob<'_>,
-                first: usize,
+                job: &RowsJob<'_>,
+                at: usize,
                 acc: &[[__m256i; 4]; PIXELS],
                 sink: &mut Sink<'_>,
             ) {
-                let at = job.out_at + first * job.out_stride;
                 match sink {
                     Sink::U8(to_u8) => {
                         let finish = Finish::<4>::new(

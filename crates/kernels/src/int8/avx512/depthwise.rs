@@ -6,8 +6,7 @@ use std::arch::x86_64::*;
 
 use super::{Finish, LANES, load, load_f32, load_i32, store_f32, store_i32, store_u8};
 use crate::int8::Sink;
-use crate::int8::dense::tile_rows;
-use crate::int8::depthwise::{Planes, RowJob};
+use crate::int8::depthwise::{Planes, RowsJob};
 use crate::int8::mem::Grid;
 
 /// Channels of a block: four registers of accumulators.
@@ -55,44 +54,47 @@ pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
     }
 }
 
-/// Computes one row of output pixels for one block of channels.
+/// Computes some rows of output pixels for one block of channels.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(in crate::int8) fn row(job: &RowJob<'_>, sink: &mut Sink<'_>) {
-    match sink {
-        Sink::U8(to_u8) => {
-            let finish =
-                Finish::<4>::new(job.slots(to_u8.multiplier), to_u8.zero_point, to_u8.min, to_u8.max);
-            let out = &mut to_u8.out[job.out_at..];
-            if job.kernel_w == 3 && job.quads == 1 {
-                row_of_three(job, &finish, out);
-            } else {
-                row_to_u8(job, &finish, out);
+pub(in crate::int8) fn rows(job: &RowsJob<'_>, sink: &mut Sink<'_>) {
+    let grid = job.grid();
+    for (weights, at) in job.by_row() {
+        match sink {
+            Sink::U8(to_u8) => {
+                let finish =
+                    Finish::<4>::new(job.slots(to_u8.multiplier), to_u8.zero_point, to_u8.min, to_u8.max);
+                let out = &mut to_u8.out[at..];
+                match (job.kernel_w, job.quads) {
+                    (3, 1) => row_of_three(job, grid, weights, &finish, out),
+                    (5, 2) => row_to_u8::<2>(job, grid, weights, &finish, out),
+                    (_, 1) => row_to_u8::<1>(job, grid, weights, &finish, out),
+                    _ => row_to_u8::<0>(job, grid, weights, &finish, out),
+                }
             }
-        }
-        Sink::HugeU8(_) | Sink::I32 { .. } | Sink::F32 { .. } => {
-            for pixel in 0..job.pixels {
-                other(job, pixel, sink);
+            Sink::HugeU8(_) | Sink::I32 { .. } | Sink::F32 { .. } => {
+                for pixel in 0..job.pixels {
+                    other(job, grid, weights, pixel, at + pixel * job.out_stride, sink);
+                }
             }
         }
     }
 }
 
-/// [`row`] of a kernel of three columns in one quad: all its weights stay in registers.
+/// A row with a kernel of three columns in one quad: all its weights stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn row_of_three(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
+fn row_of_three(job: &RowsJob<'_>, grid: Grid<'_>, weights: &[u8], finish: &Finish<4>, out: &mut [u8]) {
     let bias = biases(job);
-    let mut weights = [[_mm512_setzero_si512(); 4]; 3];
-    for (weights, bytes) in weights.iter_mut().zip(job.weights.as_chunks::<64>().0.as_chunks::<4>().0) {
-        *weights = [load(&bytes[0]), load(&bytes[1]), load(&bytes[2]), load(&bytes[3])];
+    let mut w = [[_mm512_setzero_si512(); 4]; 3];
+    for (w, bytes) in w.iter_mut().zip(weights.as_chunks::<64>().0.as_chunks::<4>().0) {
+        *w = [load(&bytes[0]), load(&bytes[1]), load(&bytes[2]), load(&bytes[3])];
     }
-    let grid = job.grid();
     for pixel in 0..job.pixels {
         let mut acc = bias;
-        for (kx, weights) in weights.iter().enumerate() {
+        for (kx, w) in w.iter().enumerate() {
             for j in 0..4 {
                 // SAFETY: the grid has a window of four registers for each pixel and each of three columns.
                 let x = unsafe { _mm512_loadu_si512(grid.at([pixel, kx]).add(j * 64).cast()) };
-                acc[j] = _mm512_dpbusd_epi32(acc[j], x, weights[j]);
+                acc[j] = _mm512_dpbusd_epi32(acc[j], x, w[j]);
             }
         }
         let v = |j: usize| finish.round(acc[j], j);
@@ -101,12 +103,18 @@ fn row_of_three(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
     }
 }
 
-/// [`row`] of any kernel, several pixels for each reading of the weights.
+/// A row with any kernel of `QUADS` quads (0: of any number), several pixels for each reading of the weights.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn row_to_u8(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
+fn row_to_u8<const QUADS: usize>(
+    job: &RowsJob<'_>,
+    grid: Grid<'_>,
+    weights: &[u8],
+    finish: &Finish<4>,
+    out: &mut [u8],
+) {
     macro_rules! tile {
         ($pixels:literal, $first:ident) => {{
-            let acc = accumulate::<$pixels>(job, $first);
+            let acc = accumulate::<$pixels, QUADS>(job, grid, weights, $first);
             unrolled!($pixels, |p| {
                 let v = |j: usize| finish.round(acc[p][j], j);
                 let bytes = finish.pack_lanes(v(0), v(1), v(2), v(3));
@@ -114,8 +122,8 @@ fn row_to_u8(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
             });
         }};
     }
-    for (first, pixels) in tile_rows(job.pixels, 4) {
-        match pixels {
+    for first in (0..job.pixels).step_by(4) {
+        match job.pixels - first {
             1 => tile!(1, first),
             2 => tile!(2, first),
             3 => tile!(3, first),
@@ -126,9 +134,8 @@ fn row_to_u8(job: &RowJob<'_>, finish: &Finish<4>, out: &mut [u8]) {
 
 /// One pixel that is not requantized here.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn other(job: &RowJob<'_>, pixel: usize, sink: &mut Sink<'_>) {
-    let [acc] = accumulate::<1>(job, pixel);
-    let at = job.out_at + pixel * job.out_stride;
+fn other(job: &RowsJob<'_>, grid: Grid<'_>, weights: &[u8], pixel: usize, at: usize, sink: &mut Sink<'_>) {
+    let [acc] = accumulate::<1, 0>(job, grid, weights, pixel);
     let vectors = job.channels.div_ceil(LANES);
     match sink {
         Sink::I32 { out } => {
@@ -159,14 +166,19 @@ fn other(job: &RowJob<'_>, pixel: usize, sink: &mut Sink<'_>) {
     }
 }
 
-/// The accumulators of some pixels from `first` on.
+/// The accumulators of some pixels from `first` on, of a kernel of `QUADS` quads (0: of any number).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
-fn accumulate<const PIXELS: usize>(job: &RowJob<'_>, first: usize) -> [[__m512i; 4]; PIXELS] {
+fn accumulate<const PIXELS: usize, const QUADS: usize>(
+    job: &RowsJob<'_>,
+    grid: Grid<'_>,
+    weights: &[u8],
+    first: usize,
+) -> [[__m512i; 4]; PIXELS] {
+    let quads = if QUADS == 0 { job.quads } else { QUADS };
     let mut acc = [biases(job); PIXELS];
-    let grid = job.grid();
-    let (weights, _) = job.weights.as_chunks::<64>();
-    for (kx, weights) in weights.chunks_exact(4 * job.quads).enumerate() {
+    let (weights, _) = weights.as_chunks::<64>();
+    for (kx, weights) in weights.chunks_exact(4 * quads).enumerate() {
         for (quad, weights) in weights.as_chunks::<4>().0.iter().enumerate() {
             let [w0, w1, w2, w3] = weights;
             let w = [load(w0), load(w1), load(w2), load(w3)];
@@ -186,7 +198,7 @@ fn accumulate<const PIXELS: usize>(job: &RowJob<'_>, first: usize) -> [[__m512i;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 #[inline]
-fn biases(job: &RowJob<'_>) -> [__m512i; 4] {
+fn biases(job: &RowsJob<'_>) -> [__m512i; 4] {
     let (bias, _) = job.bias.as_chunks();
     [load_i32(&bias[0]), load_i32(&bias[1]), load_i32(&bias[2]), load_i32(&bias[3])]
 }
