@@ -122,7 +122,7 @@ impl ConvF32 {
     /// Output elements of every unit but the last, which may be shorter.
     fn unit_len(&self) -> usize {
         match &self.strategy {
-            Strategy::Gemm(_) => gemm::ConvGemm::unit_len(self.token, &self.shape),
+            Strategy::Gemm(gemm) => gemm.unit_len(self.token, &self.shape),
             Strategy::Depthwise(_) => self.shape.out_w * self.shape.out_c,
         }
     }
@@ -130,7 +130,7 @@ impl ConvF32 {
     /// Bytes of scratch memory that [`run`](Self::run) needs, in each thread.
     pub fn scratch_len(&self) -> usize {
         match &self.strategy {
-            Strategy::Gemm(_) => space::<f32>(gemm::ConvGemm::work_len(self.token, &self.shape)),
+            Strategy::Gemm(gemm) => space::<f32>(gemm.work_len(self.token, &self.shape)),
             Strategy::Depthwise(_) => 0,
         }
     }
@@ -156,7 +156,7 @@ impl ConvF32 {
         match &self.strategy {
             Strategy::Gemm(gemm) => {
                 let mut parts = Parts(scratch.bytes(self.scratch_len())?);
-                let work = parts.take::<f32>(gemm::ConvGemm::work_len(self.token, &self.shape));
+                let work = parts.take::<f32>(gemm.work_len(self.token, &self.shape));
                 gemm.run(self.token, &self.shape, self.bounds, input, elements, out, work);
             }
             Strategy::Depthwise(depthwise) => {

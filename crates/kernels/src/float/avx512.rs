@@ -6,6 +6,7 @@ use std::arch::x86_64::{
     __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
     _mm512_max_ps, _mm512_min_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
+use std::ops::Range;
 
 use super::Bounds;
 use super::depthwise::{Block, Rows};
@@ -24,14 +25,18 @@ const WIDE: usize = 8;
 
 /// What a tile of `R` rows and `V` vectors works on.
 ///
-/// Valid for it are: reads of `k` elements from each of `R` rows `lda` apart at `a`; of `k` rows of the panels at `b`,
-/// a panel every `panel_step` elements; of `V` vectors at `bias`; writes of `R` rows `ldc` apart at `c`, each of
+/// Valid for it are: reads of `R` rows of a [`Left`](super::gemm::Left) at `a`; of as many rows as those have elements
+/// of the panels at `b`, a panel every `panel_step` elements; of `V` vectors at `bias`; writes of `R` rows `ldc` apart at `c`, each of
 /// `V - 1` whole vectors and the elements of `last`.
 #[derive(Clone, Copy)]
 struct Tile {
     a: *const f32,
-    lda: usize,
-    k: usize,
+    row_step: usize,
+    tap_rows: usize,
+    tap_row_step: usize,
+    taps: usize,
+    tap_step: usize,
+    depth: usize,
     b: *const f32,
     panel_step: usize,
     bias: *const f32,
@@ -58,16 +63,21 @@ unsafe fn tile<const R: usize, const V: usize>(t: &Tile) {
             }
         }
         let mut b = t.b;
-        for i in 0..t.k {
-            let mut weights = [_mm512_setzero_ps(); V];
-            for (v, weights) in weights.iter_mut().enumerate() {
-                *weights = _mm512_loadu_ps(b.add(v / 2 * t.panel_step + v % 2 * VECTOR));
-            }
-            b = b.add(columns);
-            for (r, row) in acc.iter_mut().enumerate() {
-                let x = _mm512_set1_ps(*t.a.add(r * t.lda + i));
-                for (acc, &weights) in row.iter_mut().zip(&weights) {
-                    *acc = _mm512_fmadd_ps(x, weights, *acc);
+        for y in 0..t.tap_rows {
+            for x in 0..t.taps {
+                let a = t.a.add(y * t.tap_row_step + x * t.tap_step);
+                for i in 0..t.depth {
+                    let mut weights = [_mm512_setzero_ps(); V];
+                    for (v, weights) in weights.iter_mut().enumerate() {
+                        *weights = _mm512_loadu_ps(b.add(v / 2 * t.panel_step + v % 2 * VECTOR));
+                    }
+                    b = b.add(columns);
+                    for (r, row) in acc.iter_mut().enumerate() {
+                        let x = _mm512_set1_ps(*a.add(r * t.row_step + i));
+                        for (acc, &weights) in row.iter_mut().zip(&weights) {
+                            *acc = _mm512_fmadd_ps(x, weights, *acc);
+                        }
+                    }
                 }
             }
         }
@@ -110,37 +120,65 @@ fn first(n: usize) -> __mmask16 {
 /// Computes a product whose bounds [`Product`] has checked.
 pub(super) fn product(token: TierToken, product: Product<'_>) {
     debug_assert_eq!(token.tier(), crate::tier::Tier::Avx512Vnni);
-    let Product { a, lda, rows, k, b, n, bias, bounds, c, ldc } = product;
-    let mut column = 0;
-    while column < n {
-        let left = n - column;
-        let (tiles, vectors): (&[TileFn], usize) = if rows <= FEW_ROWS && left >= WIDE * VECTOR {
-            (&WIDER, WIDE)
-        } else if left > VECTOR {
-            (&FULL, 2)
-        } else {
-            (&NARROW, 1)
+    let small = product.panels_are_small();
+    let Product { a, b, n, bias, bounds, c, ldc } = product;
+    let k = a.k();
+    let few = a.rows <= FEW_ROWS;
+    // Vectors of the tiles from `column` on.
+    let vectors = |column: usize| match n - column {
+        left if few && left >= WIDE * VECTOR => WIDE,
+        left if left > VECTOR => 2,
+        _ => 1,
+    };
+    let mut run = |line: usize, rows: Range<usize>, column: usize| {
+        let vectors = vectors(column);
+        let tiles: &[TileFn] = match vectors {
+            WIDE => &WIDER,
+            2 => &FULL,
+            _ => &NARROW,
         };
-        let last = first(left - (vectors - 1) * VECTOR);
-        for rows in even_tiles(rows, tiles.len()) {
-            let t = Tile {
-                a: a[rows.start * lda..].as_ptr(),
-                lda,
-                k,
-                b: b[column * k..].as_ptr(),
-                panel_step: PANEL * k,
-                bias: bias[column..].as_ptr(),
-                c: c[rows.start * ldc + column..].as_mut_ptr(),
-                ldc,
-                last,
-                bounds,
-            };
-            // SAFETY: the token proves the features. `Product` has checked that all rows, panels and biases of the
-            // product lie in their slices; the tile's are among them, as `even_tiles` stays below `rows`, `column`
-            // is a multiple of the panel's width, and `last` ends at column `n`.
-            unsafe { tiles[rows.len() - 1](&t) };
+        let t = Tile {
+            a: a.data[line * a.line_step + rows.start * a.row_step..].as_ptr(),
+            row_step: a.row_step,
+            tap_rows: a.tap_rows,
+            tap_row_step: a.tap_row_step,
+            taps: a.taps,
+            tap_step: a.tap_step,
+            depth: a.depth,
+            b: b[column * k..].as_ptr(),
+            panel_step: PANEL * k,
+            bias: bias[column..].as_ptr(),
+            c: c[(line * a.rows + rows.start) * ldc + column..].as_mut_ptr(),
+            ldc,
+            last: first(n - column - (vectors - 1) * VECTOR),
+            bounds,
+        };
+        // SAFETY: the token proves the features. `Product` has checked that all rows, panels and biases of the product
+        // lie in their slices; the tile's are among them, as `rows` lie below `a.rows`, `column` is a multiple of the
+        // panel's width below `n`, and the mask ends at column `n`.
+        unsafe { tiles[rows.len() - 1](&t) };
+    };
+    let most = if few { FEW_ROWS } else { TILE_ROWS };
+    if small {
+        for line in 0..a.lines {
+            for rows in even_tiles(a.rows, most) {
+                let mut column = 0;
+                while column < n {
+                    run(line, rows.clone(), column);
+                    column += vectors(column) * VECTOR;
+                }
+            }
         }
-        column += vectors * VECTOR;
+    } else {
+        let mut column = 0;
+        while column < n {
+            for line in 0..a.lines {
+                for rows in even_tiles(a.rows, most) {
+                    run(line, rows, column);
+                }
+            }
+            column += vectors(column) * VECTOR;
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Matrix products in tiles, and convolutions as matrix products.
 //!
-//! A pointwise convolution multiplies the input where it lies. Any other gathers the taps of a block of output pixels
-//! into scratch memory, which the panels of all output channels then read: never the whole image.
+//! A pointwise convolution multiplies the input where it lies. So does any other, tap by tap: along one output row the
+//! pixels that a tap reads lie evenly spaced, and where the image is padded they do so in a padded copy of a few input
+//! rows. Only images narrower than [`NARROW`] have their taps gathered, a block of output pixels at a time.
 
 use std::ops::Range;
 
@@ -13,20 +14,56 @@ use crate::error::KernelError;
 use crate::shape::ConvShape;
 use crate::tier::{Tier, TierToken};
 
-/// The product of a block of rows with some columns: `c[r][j] = clamp(bias[j] + Σ a[r][i] * b[i][j])`.
-pub(super) struct Product<'a> {
-    /// `rows` rows of `k` elements, `lda` apart.
-    pub(super) a: &'a [f32],
-    pub(super) lda: usize,
+/// A left-hand matrix of `lines * rows` rows. Row `(line, r)` is, in this order, the elements
+/// `data[line * line_step + r * row_step + y * tap_row_step + x * tap_step + i]` for `y < tap_rows`, `x < taps`,
+/// `i < depth`.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub(super) data: &'a [f32],
+    pub(super) lines: usize,
+    pub(super) line_step: usize,
     pub(super) rows: usize,
-    pub(super) k: usize,
+    pub(super) row_step: usize,
+    pub(super) tap_rows: usize,
+    pub(super) tap_row_step: usize,
+    pub(super) taps: usize,
+    pub(super) tap_step: usize,
+    pub(super) depth: usize,
+}
+
+impl<'a> Left<'a> {
+    /// Rows of `k` elements, `row_step` apart.
+    fn dense(data: &'a [f32], rows: usize, row_step: usize, k: usize) -> Self {
+        Self {
+            data,
+            lines: 1,
+            line_step: 0,
+            rows,
+            row_step,
+            tap_rows: 1,
+            tap_row_step: 0,
+            taps: 1,
+            tap_step: 0,
+            depth: k,
+        }
+    }
+
+    /// Elements of a row.
+    pub(super) fn k(&self) -> usize {
+        self.tap_rows * self.taps * self.depth
+    }
+}
+
+/// The product of a left-hand matrix with panels of columns: `c[row][j] = clamp(bias[j] + Σ a[row][i] * b[i][j])`.
+pub(super) struct Product<'a> {
+    pub(super) a: Left<'a>,
     /// Panels of `n` columns, see [`Width`].
     pub(super) b: &'a [f32],
     pub(super) n: usize,
     /// One per column, padded as the panels are.
     pub(super) bias: &'a [f32],
     pub(super) bounds: Bounds,
-    /// Rows `ldc` apart.
+    /// Rows `ldc` apart, the lines' one after the other.
     pub(super) c: &'a mut [f32],
     pub(super) ldc: usize,
 }
@@ -34,12 +71,21 @@ pub(super) struct Product<'a> {
 impl Product<'_> {
     /// Checks what the tiles rely on: every row and panel lies inside its slice.
     fn check(&self, width: Width) {
-        assert!(self.rows > 0 && self.n > 0, "products are not empty");
-        assert!((self.rows - 1) * self.lda + self.k <= self.a.len(), "rows of a lie in their slice");
-        assert!((self.rows - 1) * self.ldc + self.n <= self.c.len(), "rows of c lie in their slice");
-        assert!(width.columns(self.n) * self.k <= self.b.len(), "panels lie in their slice");
+        let Left { data, lines, line_step, rows, row_step, tap_rows, tap_row_step, taps, tap_step, depth } =
+            self.a;
+        assert!(lines > 0 && rows > 0 && tap_rows > 0 && taps > 0 && self.n > 0, "products are not empty");
+        let last_row = (lines - 1) * line_step + (rows - 1) * row_step;
+        let last_tap = (tap_rows - 1) * tap_row_step + (taps - 1) * tap_step;
+        assert!(last_row + last_tap + depth <= data.len(), "rows of a lie in their slice");
+        assert!((lines * rows - 1) * self.ldc + self.n <= self.c.len(), "rows of c lie in their slice");
+        assert!(lines * rows == 1 || self.ldc >= self.n, "rows of c do not overlap");
+        assert!(width.columns(self.n) * self.a.k() <= self.b.len(), "panels lie in their slice");
         assert!(width.columns(self.n) <= self.bias.len(), "the bias is padded");
-        assert!(self.rows == 1 || self.ldc >= self.n, "rows of c do not overlap");
+    }
+
+    /// Whether all panels stay in the first-level cache, so that the output is best written row by row.
+    pub(super) fn panels_are_small(&self) -> bool {
+        self.n * self.a.k() * size_of::<f32>() <= SMALL_PANELS
     }
 
     pub(super) fn run(self, token: TierToken) {
@@ -55,7 +101,7 @@ impl Product<'_> {
 }
 
 /// Rows of the largest tile of a tier.
-pub(super) fn tile_rows(token: TierToken) -> usize {
+fn tile_rows(token: TierToken) -> usize {
     match token.tier() {
         #[cfg(target_arch = "x86_64")]
         Tier::Avx512Vnni => avx512::TILE_ROWS,
@@ -76,14 +122,66 @@ pub(super) fn even_tiles(rows: usize, most: usize) -> impl Iterator<Item = Range
     })
 }
 
+/// Bytes of panels that stay in the first-level cache beside the rows of a tile.
+const SMALL_PANELS: usize = 16 * 1024;
 /// Bytes of the left-hand block that all panels read in turn: it stays in the second-level cache.
-const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCK_BYTES: usize = 512 * 1024;
+/// Output rows narrower than this make tiles too short.
+const NARROW: usize = 4;
 
-/// Rows of one such block.
+/// Rows of one left-hand block.
 fn block_rows(token: TierToken, k: usize) -> usize {
     let tile = tile_rows(token);
     (BLOCK_BYTES / size_of::<f32>() / k.max(1) / tile).clamp(1, 64) * tile
 }
+
+/// Where the left-hand rows of a convolution come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The input as it lies: row `i` is pixel `i`.
+    Pointwise,
+    /// The input or a padded copy of some of its rows.
+    Lines(Lines),
+    /// Taps gathered into scratch memory.
+    Gathered,
+}
+
+/// Geometry of [`Source::Lines`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lines {
+    /// Whether a copy with the padding is needed.
+    padded: bool,
+    /// Columns of an input row that all taps of an output row together reach over.
+    columns: usize,
+    /// Input rows that the taps of an output row reach over.
+    reach: usize,
+    /// Most output rows computed at once.
+    band: usize,
+}
+
+impl Source {
+    fn of(shape: &ConvShape) -> Self {
+        if shape.is_pointwise() {
+            return Source::Pointwise;
+        }
+        let columns = (shape.out_w - 1) * shape.stride_w + (shape.kernel_w - 1) * shape.dilation_w + 1;
+        let reach = (shape.kernel_h - 1) * shape.dilation_h + 1;
+        let rows = (shape.out_h - 1) * shape.stride_h + reach;
+        let Some(row_bytes) = columns.checked_mul(shape.in_c * size_of::<f32>()) else {
+            return Source::Gathered;
+        };
+        if shape.out_w < NARROW || row_bytes.checked_mul(reach).is_none_or(|bytes| bytes > LARGEST_BAND) {
+            return Source::Gathered;
+        }
+        let padded = shape.pad_top > 0 || shape.pad_left > 0 || columns > shape.in_w || rows > shape.in_h;
+        let rows_at_once = (BLOCK_BYTES / row_bytes.max(1)).max(reach);
+        let band = ((rows_at_once - reach) / shape.stride_h + 1).min(shape.out_h);
+        Source::Lines(Lines { padded, columns, reach, band })
+    }
+}
+
+/// Bytes of the padded input rows of one output row beyond which taps are gathered instead.
+const LARGEST_BAND: usize = 4 << 20;
 
 /// Weights of a convolution, one matrix per group.
 #[derive(Debug)]
@@ -91,6 +189,7 @@ pub(super) struct ConvGemm {
     packed: Aligned,
     /// Per group, padded to whole vectors.
     bias: Aligned,
+    source: Source,
 }
 
 /// Output channels of one unit where there is one pixel only.
@@ -112,16 +211,19 @@ impl ConvGemm {
                     .copy_from_slice(&bias[group * wide..][..wide]);
             }
         }
-        Self { packed, bias: padded }
+        Self { packed, bias: padded, source: Source::of(shape) }
     }
 
     pub(super) fn packed_len(&self) -> usize {
         size_of_val(self.packed.as_slice()) + size_of_val(self.bias.as_slice())
     }
 
-    pub(super) fn unit_len(token: TierToken, shape: &ConvShape) -> usize {
+    pub(super) fn unit_len(&self, token: TierToken, shape: &ConvShape) -> usize {
         if shape.pixels() == 1 && shape.groups == 1 {
             return UNIT_CHANNELS;
+        }
+        if let Source::Lines(_) = self.source {
+            return shape.out_w * shape.out_c;
         }
         // Small images make smaller units, so that there are enough of them to share out.
         let tile = tile_rows(token);
@@ -129,9 +231,15 @@ impl ConvGemm {
         pixels * shape.out_c
     }
 
-    /// Elements of scratch memory: the gathered block.
-    pub(super) fn work_len(token: TierToken, shape: &ConvShape) -> usize {
-        if shape.is_pointwise() { 0 } else { block_rows(token, shape.depth()) * shape.depth() }
+    /// Elements of scratch memory: the padded rows, or the gathered block.
+    pub(super) fn work_len(&self, token: TierToken, shape: &ConvShape) -> usize {
+        match self.source {
+            Source::Pointwise | Source::Lines(Lines { padded: false, .. }) => 0,
+            Source::Lines(Lines { columns, reach, band, .. }) => {
+                ((band - 1) * shape.stride_h + reach) * columns * shape.in_c
+            }
+            Source::Gathered => block_rows(token, shape.depth()).min(shape.pixels()) * shape.depth(),
+        }
     }
 
     pub(super) fn run(
@@ -147,48 +255,154 @@ impl ConvGemm {
         if elements.is_empty() {
             return;
         }
-        let width = Width::of(token);
-        let (k, deep, wide) = (shape.depth(), shape.in_c / shape.groups, shape.out_c / shape.groups);
-        let columns = width.columns(wide);
-        let (packed, bias) = (self.packed.as_slice(), self.bias.as_slice());
         if shape.pixels() == 1 && shape.groups == 1 {
-            let a = if shape.is_pointwise() {
+            let k = shape.depth();
+            let data = if self.source == Source::Pointwise {
                 input
             } else {
                 gather(shape, input, 0..1, 0, work);
                 &*work
             };
             // Units begin at whole panels.
-            let (first, n) = (elements.start, elements.len());
-            let (b, bias) = (&packed[first * k..], &bias[first..]);
-            Product { a, lda: k, rows: 1, k, b, n, bias, bounds, c: out, ldc: n }.run(token);
+            let (b, bias) =
+                (&self.packed.as_slice()[elements.start * k..], &self.bias.as_slice()[elements.start..]);
+            let (a, n) = (Left::dense(data, 1, k, k), elements.len());
+            Product { a, b, n, bias, bounds, c: out, ldc: n }.run(token);
             return;
         }
         let pixels = elements.start / shape.out_c..elements.end / shape.out_c;
+        match self.source {
+            Source::Lines(lines) => {
+                let rows = pixels.start / shape.out_w..pixels.end / shape.out_w;
+                self.run_lines(token, shape, bounds, lines, input, rows, out, work);
+            }
+            Source::Pointwise | Source::Gathered => {
+                self.run_pixels(token, shape, bounds, input, pixels, out, work);
+            }
+        }
+    }
+
+    fn run_pixels(
+        &self,
+        token: TierToken,
+        shape: &ConvShape,
+        bounds: Bounds,
+        input: &[f32],
+        pixels: Range<usize>,
+        out: &mut [f32],
+        work: &mut [f32],
+    ) {
+        let (k, deep) = (shape.depth(), shape.in_c / shape.groups);
         for block in even_tiles(pixels.len(), block_rows(token, k)) {
             let rows = block.len();
+            let first = pixels.start + block.start;
+            let out = &mut out[block.start * shape.out_c..block.end * shape.out_c];
             for group in 0..shape.groups {
-                let first = pixels.start + block.start;
-                let (a, lda) = if shape.is_pointwise() {
-                    (&input[first * shape.in_c + group * deep..], shape.in_c)
+                let a = if self.source == Source::Pointwise {
+                    Left::dense(&input[first * shape.in_c + group * deep..], rows, shape.in_c, k)
                 } else {
                     gather(shape, input, first..first + rows, group, work);
-                    (&*work, k)
+                    Left::dense(work, rows, k, k)
                 };
-                Product {
-                    a,
-                    lda,
-                    rows,
-                    k,
-                    b: &packed[group * columns * k..],
-                    n: wide,
-                    bias: &bias[group * columns..],
-                    bounds,
-                    c: &mut out[block.start * shape.out_c + group * wide..],
-                    ldc: shape.out_c,
-                }
-                .run(token);
+                self.multiply(token, shape, bounds, group, a, out);
             }
+        }
+    }
+
+    /// Computes output rows, all images counted through.
+    fn run_lines(
+        &self,
+        token: TierToken,
+        shape: &ConvShape,
+        bounds: Bounds,
+        lines: Lines,
+        input: &[f32],
+        rows: Range<usize>,
+        out: &mut [f32],
+        work: &mut [f32],
+    ) {
+        let c = shape.in_c;
+        let deep = c / shape.groups;
+        let mut row = rows.start;
+        while row < rows.end {
+            let (image, oy) = (row / shape.out_h, row % shape.out_h);
+            let band = lines.band.min(rows.end - row).min(shape.out_h - oy);
+            let (data, row_len) = if lines.padded {
+                let count = (band - 1) * shape.stride_h + lines.reach;
+                pad(shape, input, image, oy * shape.stride_h, count, lines.columns, work);
+                (&*work, lines.columns * c)
+            } else {
+                (&input[(image * shape.in_h + oy * shape.stride_h) * shape.in_w * c..], shape.in_w * c)
+            };
+            let len = shape.out_w * shape.out_c;
+            let out = &mut out[(row - rows.start) * len..][..band * len];
+            for group in 0..shape.groups {
+                // Neighbouring taps whose channels touch count as one deeper tap.
+                let joined = shape.groups == 1 && shape.dilation_w == 1;
+                let a = Left {
+                    data: &data[group * deep..],
+                    lines: band,
+                    line_step: shape.stride_h * row_len,
+                    rows: shape.out_w,
+                    row_step: shape.stride_w * c,
+                    tap_rows: shape.kernel_h,
+                    tap_row_step: shape.dilation_h * row_len,
+                    taps: if joined { 1 } else { shape.kernel_w },
+                    tap_step: shape.dilation_w * c,
+                    depth: if joined { shape.kernel_w * deep } else { deep },
+                };
+                self.multiply(token, shape, bounds, group, a, out);
+            }
+            row += band;
+        }
+    }
+
+    fn multiply(
+        &self,
+        token: TierToken,
+        shape: &ConvShape,
+        bounds: Bounds,
+        group: usize,
+        a: Left<'_>,
+        out: &mut [f32],
+    ) {
+        let wide = shape.out_c / shape.groups;
+        let columns = Width::of(token).columns(wide);
+        Product {
+            a,
+            b: &self.packed.as_slice()[group * columns * shape.depth()..],
+            n: wide,
+            bias: &self.bias.as_slice()[group * columns..],
+            bounds,
+            c: &mut out[group * wide..],
+            ldc: shape.out_c,
+        }
+        .run(token);
+    }
+}
+
+/// Copies `count` input rows from row `first` of the padded image on, `columns` pixels of each from its left edge on.
+fn pad(
+    shape: &ConvShape,
+    input: &[f32],
+    image: usize,
+    first: usize,
+    count: usize,
+    columns: usize,
+    work: &mut [f32],
+) {
+    let c = shape.in_c;
+    let left = shape.pad_left.min(columns);
+    let inside = shape.in_w.min(columns - left);
+    for (i, row) in work.chunks_exact_mut((columns * c).max(1)).take(count).enumerate() {
+        match (first + i).checked_sub(shape.pad_top).filter(|&iy| iy < shape.in_h) {
+            Some(iy) => {
+                row[..left * c].fill(0.0);
+                let from = (image * shape.in_h + iy) * shape.in_w * c;
+                row[left * c..][..inside * c].copy_from_slice(&input[from..][..inside * c]);
+                row[(left + inside) * c..].fill(0.0);
+            }
+            None => row.fill(0.0),
         }
     }
 }
@@ -294,7 +508,7 @@ impl GemmF32 {
         for block in even_tiles(rows, block_rows(token, k)) {
             let a = &a[block.start * k..block.end * k];
             let c = &mut out[block.start * n..block.end * n];
-            Product { a, lda: k, rows: block.len(), k, b, n, bias, bounds, c, ldc: n }.run(token);
+            Product { a: Left::dense(a, block.len(), k, k), b, n, bias, bounds, c, ldc: n }.run(token);
         }
         Ok(())
     }

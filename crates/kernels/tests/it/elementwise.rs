@@ -93,7 +93,8 @@ proptest! {
     ) {
         let (a, b) = (&values[..p], &values[540..540 + q]);
         let (min, max) = if bounded { (0.0, 6.0) } else { (f32::NEG_INFINITY, f32::INFINITY) };
-        let ops: [(BinaryF32, fn(f32, f32) -> f32); 6] = [
+        type Pair = (BinaryF32, fn(f32, f32) -> f32);
+        let ops: [Pair; 6] = [
             (BinaryF32::Add, |a, b| a + b),
             (BinaryF32::Sub, |a, b| a - b),
             (BinaryF32::Mul, |a, b| a * b),
