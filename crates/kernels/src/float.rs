@@ -10,7 +10,8 @@
 //! in every tier.
 //!
 //! Children: [`panel`] packs matrices, [`gemm`] multiplies them in tiles and drives convolutions, [`depthwise`] is
-//! convolution channel by channel; [`avx512`] and [`avx2`] hold the vector tiers' loops.
+//! convolution channel by channel; [`avx512`] and [`avx2`] hold the vector tiers' loops, [`vector_depthwise`] what
+//! they share.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -20,6 +21,8 @@ mod depthwise;
 mod gemm;
 mod panel;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod vector_depthwise;
 
 use std::ops::Range;
 
@@ -131,7 +134,7 @@ impl ConvF32 {
     pub fn scratch_len(&self) -> usize {
         match &self.strategy {
             Strategy::Gemm(gemm) => space::<f32>(gemm.work_len(self.token, &self.shape)),
-            Strategy::Depthwise(_) => 0,
+            Strategy::Depthwise(_) => space::<f32>(depthwise::Depthwise::work_len(self.token, &self.shape)),
         }
     }
 
@@ -160,7 +163,9 @@ impl ConvF32 {
                 gemm.run(self.token, &self.shape, self.bounds, input, elements, out, work);
             }
             Strategy::Depthwise(depthwise) => {
-                depthwise.run(self.token, &self.shape, self.bounds, input, elements, out);
+                let mut parts = Parts(scratch.bytes(self.scratch_len())?);
+                let work = parts.take::<f32>(depthwise::Depthwise::work_len(self.token, &self.shape));
+                depthwise.run(self.token, &self.shape, self.bounds, input, elements, out, work);
             }
         }
         Ok(())

@@ -10,8 +10,8 @@ use std::arch::x86_64::{
 use std::ops::Range;
 
 use super::Bounds;
-use super::depthwise::{Block, Rows};
 use super::gemm::{Product, even_tiles};
+use super::vector_depthwise::{Block, Blocks};
 use crate::tier::TierToken;
 
 /// Elements of a register.
@@ -186,19 +186,16 @@ pub(super) fn product(token: TierToken, product: Product<'_>) {
     }
 }
 
-/// Pixels of the largest block of a depthwise convolution.
-const PIXELS: usize = 4;
-
-/// Computes `P` output pixels of `V` vectors of channels; if `V` is 1, of the first `last` channels alone.
+/// Computes `P` output pixels of `V` vectors of channels; if `V` is 1, of its first `channels` alone.
 ///
 /// # Safety
 /// The machine has AVX2 and FMA, and the block's pointers are valid as [`Block`] says for `P` pixels and the channels.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn block<const P: usize, const V: usize>(t: &Block, last: usize) {
+unsafe fn block<const P: usize, const V: usize>(t: &Block, channels: usize) {
     // SAFETY: every offset lies inside what `Block` says is valid, which the caller upholds; a masked load or store
     // touches the elements of its mask alone.
     unsafe {
-        let mask = first(last);
+        let mask = first(channels);
         let load = |at: *const f32, v: usize| {
             if V == 1 { _mm256_maskload_ps(at, mask) } else { _mm256_loadu_ps(at.add(v * VECTOR)) }
         };
@@ -210,7 +207,7 @@ unsafe fn block<const P: usize, const V: usize>(t: &Block, last: usize) {
             }
         }
         for ky in 0..t.tap_rows {
-            for kx in 0..t.tap_columns {
+            for kx in 0..t.taps {
                 let x = t.x.add(ky * t.x_row_step + kx * t.x_tap_step);
                 let w = t.w.add(ky * t.w_row_step + kx * t.channels);
                 for v in 0..V {
@@ -235,47 +232,14 @@ unsafe fn block<const P: usize, const V: usize>(t: &Block, last: usize) {
     }
 }
 
-type BlockFn = unsafe fn(&Block, usize);
-
-const BLOCKS_OF_TWO: [BlockFn; PIXELS] = [block::<1, 2>, block::<2, 2>, block::<3, 2>, block::<4, 2>];
-const BLOCKS_OF_ONE: [BlockFn; PIXELS] = [block::<1, 1>, block::<2, 1>, block::<3, 1>, block::<4, 1>];
-
-/// Computes some rows of a depthwise convolution.
-pub(super) fn depthwise(token: TierToken, mut rows: Rows<'_>) {
-    debug_assert_ne!(token.tier(), crate::tier::Tier::Scalar);
-    let channels = rows.shape.out_c;
-    let inner = rows.shape.inner_columns();
-    let mut channel = 0;
-    while channel < channels {
-        let left = channels - channel;
-        let (blocks, wide) = if left >= PANEL { (&BLOCKS_OF_TWO, PANEL) } else { (&BLOCKS_OF_ONE, VECTOR) };
-        for row in 0..rows.len() {
-            for columns in even_tiles(inner.len(), PIXELS) {
-                let start = inner.start + columns.start;
-                let block = rows.block(row, start..start + columns.len(), channel, wide.min(left));
-                // SAFETY: the token proves the features; `Rows::block` has checked the block.
-                unsafe { blocks[columns.len() - 1](&block, left) };
-            }
-        }
-        channel += wide;
-    }
-    for row in 0..rows.len() {
-        for column in (0..inner.start).chain(inner.end..rows.shape.out_w) {
-            let mut channel = 0;
-            while channel < channels {
-                let left = channels - channel;
-                let (compute, wide): (BlockFn, usize) = if left >= WIDE * VECTOR {
-                    (block::<1, WIDE>, WIDE * VECTOR)
-                } else if left >= PANEL {
-                    (block::<1, 2>, PANEL)
-                } else {
-                    (block::<1, 1>, VECTOR)
-                };
-                let block = rows.block(row, column..column + 1, channel, wide.min(left));
-                // SAFETY: the token proves the features; `Rows::block` has checked the block.
-                unsafe { compute(&block, left) };
-                channel += wide;
-            }
-        }
-    }
+macro_rules! blocks {
+    ($vectors:literal: $($pixels:literal)*) => { &[$(block::<$pixels, $vectors>),*] };
 }
+
+/// The depthwise convolution's blocks.
+pub(super) const DEPTHWISE: Blocks = Blocks {
+    vector: VECTOR,
+    one_vector: blocks!(1: 1 2 3 4 5 6),
+    two_vectors: blocks!(2: 1 2 3 4 5 6),
+    eight_vectors: block::<1, 8>,
+};

@@ -1,9 +1,14 @@
 //! Depthwise convolution: every channel by itself, vectorised along the channels. Units are output rows.
+//!
+//! Narrow images are computed a block of channels at a time from a padded copy of it, which fits the first-level
+//! cache and has no border. Wide ones are computed where they lie, row by row, their border pixels one at a time.
 
 use std::ops::Range;
 
 use super::Bounds;
 use super::panel::Aligned;
+#[cfg(target_arch = "x86_64")]
+use super::vector_depthwise as vector;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::shape::ConvShape;
@@ -36,6 +41,17 @@ impl Depthwise {
         size_of_val(self.packed.as_slice())
     }
 
+    /// Elements of scratch memory: the padded copy.
+    pub(super) fn work_len(token: TierToken, shape: &ConvShape) -> usize {
+        match token.tier() {
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512Vnni => vector::work_len(shape, &avx512::DEPTHWISE),
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx2 | Tier::AvxVnni => vector::work_len(shape, &avx2::DEPTHWISE),
+            _ => 0,
+        }
+    }
+
     pub(super) fn run(
         &self,
         token: TierToken,
@@ -44,15 +60,16 @@ impl Depthwise {
         input: &[f32],
         elements: Range<usize>,
         out: &mut [f32],
+        work: &mut [f32],
     ) {
         let row_len = shape.out_w * shape.out_c;
         let (weights, bias) = self.packed.as_slice().split_at(shape.taps() * self.channels);
         let rows = Rows { shape, bounds, input, weights, bias, first: elements.start / row_len, out };
         match token.tier() {
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx512Vnni => avx512::depthwise(token, rows),
+            Tier::Avx512Vnni => vector::run(token, rows, &avx512::DEPTHWISE, work),
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 | Tier::AvxVnni => avx2::depthwise(token, rows),
+            Tier::Avx2 | Tier::AvxVnni => vector::run(token, rows, &avx2::DEPTHWISE, work),
             _ => rows.scalar(),
         }
     }
@@ -98,91 +115,4 @@ impl Rows<'_> {
             }
         }
     }
-}
-
-/// What a block of `P` adjacent output pixels of one row works on, at some channels.
-///
-/// Valid for it are: reads of the channels at `x`, plus `x_row_step` for each of `tap_rows`, plus `x_tap_step` for each
-/// of `tap_columns`, plus `x_pixel_step` for each of `P`; at `w`, plus `w_row_step` and `channels` likewise; at `bias`;
-/// writes of the channels at `y`, plus `channels` for each of `P`.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(super) struct Block {
-    pub(super) x: *const f32,
-    pub(super) x_row_step: usize,
-    pub(super) x_tap_step: usize,
-    pub(super) x_pixel_step: usize,
-    pub(super) w: *const f32,
-    pub(super) w_row_step: usize,
-    pub(super) tap_rows: usize,
-    pub(super) tap_columns: usize,
-    pub(super) channels: usize,
-    pub(super) bias: *const f32,
-    pub(super) y: *mut f32,
-    pub(super) bounds: Bounds,
-}
-
-#[cfg(target_arch = "x86_64")]
-impl Rows<'_> {
-    /// Output rows.
-    pub(super) fn len(&self) -> usize {
-        self.out.len() / (self.shape.out_w * self.shape.out_c)
-    }
-
-    /// The block of output columns `columns` in row `row` of these, at channels `channel..channel + wide`, checked.
-    /// More than one column must have the same taps inside the image.
-    pub(super) fn block(&mut self, row: usize, columns: Range<usize>, channel: usize, wide: usize) -> Block {
-        let shape = self.shape;
-        let channels = shape.out_c;
-        let (image, oy) = ((self.first + row) / shape.out_h, (self.first + row) % shape.out_h);
-        let taps_y = inside(shape.kernel_h, |ky| shape.in_row(oy, ky));
-        let taps_x = inside(shape.kernel_w, |kx| shape.in_column(columns.start, kx));
-        let last_x = inside(shape.kernel_w, |kx| shape.in_column(columns.end - 1, kx));
-        assert!(taps_x == last_x && channel + wide <= channels, "columns of a block have the same taps");
-        let (mut x, mut w) = (self.input.as_ptr(), self.weights.as_ptr());
-        let x_row_step = shape.dilation_h * shape.in_w * channels;
-        let x_tap_step = shape.dilation_w * channels;
-        let x_pixel_step = shape.stride_w * channels;
-        let w_row_step = shape.kernel_w * channels;
-        let inside = !taps_y.is_empty() && !taps_x.is_empty();
-        if inside
-            && let Some(iy) = shape.in_row(oy, taps_y.start)
-            && let Some(ix) = shape.in_column(columns.start, taps_x.start)
-        {
-            let x_start = ((image * shape.in_h + iy) * shape.in_w + ix) * channels + channel;
-            let x_end = x_start
-                + (taps_y.len() - 1) * x_row_step
-                + (taps_x.len() - 1) * x_tap_step
-                + (columns.len() - 1) * x_pixel_step
-                + wide;
-            let w_start = taps_y.start * w_row_step + taps_x.start * channels + channel;
-            let w_end = w_start + (taps_y.len() - 1) * w_row_step + (taps_x.len() - 1) * channels + wide;
-            x = self.input[x_start..x_end].as_ptr();
-            w = self.weights[w_start..w_end].as_ptr();
-        }
-        let y_start = (row * shape.out_w + columns.start) * channels + channel;
-        let y_end = y_start + (columns.len() - 1) * channels + wide;
-        Block {
-            x,
-            x_row_step,
-            x_tap_step,
-            x_pixel_step,
-            w,
-            w_row_step,
-            tap_rows: if inside { taps_y.len() } else { 0 },
-            tap_columns: if inside { taps_x.len() } else { 0 },
-            channels,
-            bias: self.bias[channel..channel + wide].as_ptr(),
-            y: self.out[y_start..y_end].as_mut_ptr(),
-            bounds: self.bounds,
-        }
-    }
-}
-
-/// The taps that lie inside the image: a range, as coordinates grow with the tap.
-#[cfg(target_arch = "x86_64")]
-fn inside(taps: usize, coordinate: impl Fn(usize) -> Option<usize>) -> Range<usize> {
-    let start = (0..taps).find(|&tap| coordinate(tap).is_some()).unwrap_or(taps);
-    let end = (start..taps).rfind(|&tap| coordinate(tap).is_some()).map_or(start, |tap| tap + 1);
-    start..end
 }
