@@ -72,7 +72,6 @@ impl Copy {
         let pays = match shape.taps() / (shape.stride_h * shape.stride_w) {
             16.. => true,
             9..16 => shape.out_w <= 14,
-            6..9 => shape.out_w > 14,
             _ => false,
         };
         pays.then_some(Self { columns, reach, band })

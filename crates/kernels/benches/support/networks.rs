@@ -36,12 +36,11 @@ pub(crate) fn efficientnet_lite0() -> Vec<(String, ConvShape, usize)> {
     layers.push(("fc".to_owned(), ConvShape::gemm(1, 1000, 1280), 1));
     let mut distinct: Vec<(String, ConvShape, usize)> = Vec::new();
     for (kind, shape, times) in layers {
-        match distinct.iter_mut().find(|(_, other, _)| *other == shape) {
-            Some((_, _, count)) => *count += times,
-            None => {
-                let name = format!("{kind} {}x{} {}-{}", shape.in_h, shape.in_w, shape.in_c, shape.out_c);
-                distinct.push((name, shape, times));
-            }
+        if let Some((_, _, count)) = distinct.iter_mut().find(|(_, other, _)| *other == shape) {
+            *count += times;
+        } else {
+            let name = format!("{kind} {}x{} {}-{}", shape.in_h, shape.in_w, shape.in_c, shape.out_c);
+            distinct.push((name, shape, times));
         }
     }
     distinct
