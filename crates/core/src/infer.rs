@@ -1,6 +1,6 @@
 //! Shape and type inference: the element type and shape of every value from inputs and attributes.
 //!
-//! Owns the rules of every operator ([`infer_node`]), their application to a graph ([`infer`]), partial evaluation of
+//! Owns the rules of every operator ([`infer_node`]), their application to a graph ([`infer`], [`Inference`]), partial evaluation of
 //! shape arithmetic ([`known_tensors`]), and fixing what is free ([`fix_input`], [`fix_batch`], [`require_fixed`]).
 //!
 //! Dimensions that depend on a symbol stay symbolic: their names are expressions such as `(H+1)/2`, so that values
@@ -24,7 +24,7 @@ pub(crate) use rules::outputs;
 pub(crate) use site::Site;
 
 use crate::error::{CoreError, CoreErrorKind, Result};
-use crate::ir::{DType, Dim, Graph, Node, Shape, Tensor, Value};
+use crate::ir::{DType, Dim, Graph, Node, NodeId, Shape, Tensor, Value};
 use site::{Inferred, Known};
 
 /// Infers the element type and shape of every value that nodes produce.
@@ -81,8 +81,8 @@ pub fn known_tensors(graph: &Graph) -> Result<Vec<Option<Tensor>>> {
 }
 
 fn run(graph: &mut Graph) -> Result<Vec<Option<Known>>> {
-    let mut known: Vec<Option<Known>> = vec![None; graph.value_ids().len()];
-    let mut ready = vec![false; known.len()];
+    let mut inference = Inference::default();
+    let mut ready = vec![false; graph.value_ids().len()];
     let producers = graph.producers();
     for id in graph.value_ids() {
         ready[id.index()] = producers[id.index()].is_none();
@@ -104,21 +104,50 @@ fn run(graph: &mut Graph) -> Result<Vec<Option<Known>>> {
             .at(&node.name)
             .help("sort the graph first"));
         }
-        let site = Site::from_graph(graph, node, &known);
+        for output in &node.outputs {
+            ready[output.index()] = true;
+        }
+        inference.node(graph, id)?;
+    }
+    inference.known.resize(graph.value_ids().len(), None);
+    Ok(inference.known)
+}
+
+/// Inference node by node, for who builds a graph and needs shapes on the way.
+///
+/// It remembers the elements of shape arithmetic, so that a shape computed by earlier nodes is known to later ones.
+/// Belongs to one graph, whose values keep their ids meanwhile.
+#[derive(Debug, Default)]
+pub struct Inference {
+    /// Per value, what is known of its elements besides the graph's constants.
+    known: Vec<Option<Known>>,
+}
+
+impl Inference {
+    /// Nothing inferred yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Infers the types and shapes of the outputs of one node, whose producers have been inferred; the graph's values
+    /// take what is found, as by [`infer`].
+    ///
+    /// # Errors
+    /// As [`infer`]; the values of the outputs are then as they were, or partly inferred.
+    pub fn node(&mut self, graph: &mut Graph, id: NodeId) -> Result<()> {
+        self.known.resize(graph.value_ids().len(), None);
+        let Some(node) = graph.node(id) else { return Ok(()) };
+        let site = Site::from_graph(graph, node, &self.known);
         let inferred = outputs(&site)?;
         let elements = known::evaluate(graph, &site, &inferred)?;
-        let outputs = node.outputs.clone();
-        let name = node.name.clone();
-        for (&output, inferred) in outputs.iter().zip(inferred) {
-            ready[output.index()] = true;
-            let Value { name: value, dtype, shape, .. } = graph.value_mut(output);
-            merge(value, dtype, shape, inferred).map_err(|error| error.at(&name))?;
+        let (outputs, place) = (node.outputs.clone(), node.name.clone());
+        for ((&output, inferred), elements) in outputs.iter().zip(inferred).zip(elements) {
+            let Value { name, dtype, shape, .. } = graph.value_mut(output);
+            merge(name, dtype, shape, inferred).map_err(|error| error.at(&place))?;
+            self.known[output.index()] = elements;
         }
-        for (output, elements) in outputs.into_iter().zip(elements) {
-            known[output.index()] = elements;
-        }
+        Ok(())
     }
-    Ok(known)
 }
 
 /// Lets what is declared and what was found become one, the more specific of both.

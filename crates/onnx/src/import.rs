@@ -9,7 +9,7 @@ mod operators;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use fewbit_core::infer;
+use fewbit_core::infer::Inference;
 use fewbit_core::ir::{Attribute, DType, Dim, Graph, Node, Op, Shape, Tensor, ValueId};
 use indexmap::IndexMap;
 use prost::Message;
@@ -109,6 +109,7 @@ fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) ->
 /// What is known while nodes are translated.
 struct Importer<'a> {
     graph: Graph,
+    inference: Inference,
     opset: i64,
     folder: &'a Folder,
     values: HashMap<String, ValueId>,
@@ -122,6 +123,7 @@ impl<'a> Importer<'a> {
     fn new(proto: &GraphProto, opset: i64, options: &ImportOptions, folder: &'a Folder) -> Result<Self> {
         let mut this = Self {
             graph: Graph::new(proto.name().to_owned()),
+            inference: Inference::new(),
             opset,
             folder,
             values: HashMap::new(),
@@ -293,15 +295,10 @@ impl<'a> Importer<'a> {
             inputs.pop();
         }
         let node = Node { name, op: translated.op, inputs, outputs, precision: None };
-        // What cannot be inferred yet (free dimensions, unknown operators) is left open.
-        if let Ok(types) = infer::infer_node(&self.graph, &node) {
-            for (&output, (dtype, shape)) in node.outputs.iter().zip(types) {
-                let value = self.graph.value_mut(output);
-                value.dtype = Some(dtype);
-                value.shape = Some(shape);
-            }
-        }
-        self.graph.add_node(node);
+        let id = self.graph.add_node(node);
+        // What cannot be inferred (unknown operators) is left open; a contradiction is found again, and told, by
+        // whoever infers the whole graph.
+        drop(self.inference.node(&mut self.graph, id));
         Ok(())
     }
 

@@ -263,6 +263,9 @@ fn casts_truncate_wrap_and_round() {
     let x = floats(&[5], &[-1.9, 2.7, f32::NAN, 1e30, -0.0]);
     assert_eq!(cast(x.clone(), DType::I32).to_i64_vec(), [-1, 2, 0, i64::from(i32::MAX), 0]);
     assert_eq!(cast(x, DType::Bool).to_i64_vec(), [1, 1, 1, 1, 0]);
+    // test_cast_FLOAT_to_INT4, test_cast_FLOAT_to_UINT4
+    assert_eq!(cast(floats(&[2], &[-9.0, 8.5]), DType::I4).to_i64_vec(), [7, -8]);
+    assert_eq!(cast(floats(&[1], &[-9.0]), DType::U4).to_i64_vec(), [7]);
     assert_eq!(cast(list(&[300, -1]), DType::U8).to_i64_vec(), [44, 255]);
     // 2^53 + 1 lies between two f64; straight to f32 it rounds to 2^53.
     assert_eq!(cast(list(&[(1 << 53) + 1]), DType::F32).to_f32_vec(), [9_007_199_254_740_992.0]);

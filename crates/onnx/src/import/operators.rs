@@ -122,9 +122,10 @@ impl Site<'_, '_> {
             "Reshape" => Op::Reshape { allow_zero: a.flag("allowzero", false) },
             "Flatten" => {
                 let rank = self.importer.rank(self.input(0))?;
-                Op::Flatten {
-                    axis: from_front(a.int("axis", 1), rank + 1).ok_or_else(|| self.bad_axis(rank))?,
-                }
+                let axis = a.int("axis", 1);
+                // The axis behind the last is allowed, but negative ones count from the rank.
+                let bound = rank + usize::from(axis >= 0);
+                Op::Flatten { axis: from_front(axis, bound).ok_or_else(|| self.bad_axis(rank))? }
             }
             "Transpose" => Op::Transpose { perm: self.permutation()? },
             "Squeeze" | "Unsqueeze" => return self.squeeze(op_type == "Unsqueeze"),
