@@ -151,8 +151,8 @@ pub const CATALOG: &[KernelInfo] = &[
     KernelInfo::f32(Family::Gemm, 6, 16, Tier::Avx2),
     KernelInfo::f32(Family::Gemm, 14, 32, Tier::Avx512Vnni),
     KernelInfo::f32(Family::Depthwise, 1, 1, Tier::Scalar),
-    KernelInfo::f32(Family::Depthwise, 4, 16, Tier::Avx2),
-    KernelInfo::f32(Family::Depthwise, 6, 32, Tier::Avx512Vnni),
+    KernelInfo::f32(Family::Depthwise, 6, 16, Tier::Avx2),
+    KernelInfo::f32(Family::Depthwise, 8, 32, Tier::Avx512Vnni),
 ];
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! 256-entry tables: any function of one 8-bit element, and placing channels side by side.
 
+#[cfg(target_arch = "x86_64")]
+mod vbmi;
+
 use crate::codes::{Codes, check_factors};
 use crate::error::KernelError;
 use crate::tier::TierToken;
@@ -76,7 +79,13 @@ fn check_places(
     Ok(())
 }
 
-fn lookup(_token: TierToken, table: &[u8; 256], x: &[u8], out: &mut [u8]) {
+fn lookup(token: TierToken, table: &[u8; 256], x: &[u8], out: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if vbmi::lookup(token, table, x, out) {
+        return;
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = token;
     for (y, &x) in out.iter_mut().zip(x) {
         *y = table[usize::from(x)];
     }

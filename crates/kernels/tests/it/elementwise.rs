@@ -41,6 +41,9 @@ fn lengths() -> impl Strategy<Value = (usize, usize, usize)> {
     })
 }
 
+/// An operation and its meaning.
+type Pair = (BinaryF32, fn(f32, f32) -> f32);
+
 proptest! {
     #[test]
     fn add_follows_its_rule_in_every_tier(
@@ -93,7 +96,6 @@ proptest! {
     ) {
         let (a, b) = (&values[..p], &values[540..540 + q]);
         let (min, max) = if bounded { (0.0, 6.0) } else { (f32::NEG_INFINITY, f32::INFINITY) };
-        type Pair = (BinaryF32, fn(f32, f32) -> f32);
         let ops: [Pair; 6] = [
             (BinaryF32::Add, |a, b| a + b),
             (BinaryF32::Sub, |a, b| a - b),
