@@ -65,8 +65,8 @@ pub struct ConvInt8 {
 enum Slots {
     /// Every group's `wide` channels fill the first of `padded` slots.
     Groups { groups: usize, wide: usize, padded: usize },
-    /// Blocks of channels in the order of [`depthwise::channel_slot`].
-    Blocks { channels: usize, block: usize },
+    /// Blocks of channels in the order of [`depthwise::channel_slot`]; the last holds its channels so many times.
+    Blocks { channels: usize, block: usize, last_copies: usize },
 }
 
 /// How a convolution is computed; chosen from its shape and the tier.
@@ -335,7 +335,7 @@ impl Slots {
     fn len(self) -> usize {
         match self {
             Slots::Groups { groups, padded, .. } => groups * padded,
-            Slots::Blocks { channels, block } => channels.next_multiple_of(block),
+            Slots::Blocks { channels, block, .. } => channels.next_multiple_of(block),
         }
     }
 
@@ -346,17 +346,21 @@ impl Slots {
                     slots[..wide].copy_from_slice(values);
                 }
             }
-            Slots::Blocks { block, .. } => {
+            Slots::Blocks { block, last_copies, .. } => {
                 for (slots, values) in slots.chunks_exact_mut(block).zip(values.chunks(block)) {
-                    // Four neighbours stay neighbours; the block is a multiple of them.
+                    let copies = if values.len() == block { 1 } else { last_copies };
+                    // Four neighbours stay neighbours; blocks and copies begin at multiples of four.
                     let (fours, rest) = values.as_chunks::<4>();
                     let (slots, _) = slots.as_chunks_mut::<4>();
-                    for (i, four) in fours.iter().enumerate() {
-                        slots[depthwise::channel_slot(block, i * 4) / 4] = *four;
-                    }
-                    if !rest.is_empty() {
-                        let slots = &mut slots[depthwise::channel_slot(block, fours.len() * 4) / 4];
-                        slots[..rest.len()].copy_from_slice(rest);
+                    for start in (0..block).step_by(block / copies).take(copies) {
+                        for (i, four) in fours.iter().enumerate() {
+                            slots[depthwise::channel_slot(block, start + i * 4) / 4] = *four;
+                        }
+                        if !rest.is_empty() {
+                            let slots =
+                                &mut slots[depthwise::channel_slot(block, start + fours.len() * 4) / 4];
+                            slots[..rest.len()].copy_from_slice(rest);
+                        }
                     }
                 }
             }

@@ -4,6 +4,9 @@
 //! channel in scratch memory first: *planes*, one set for every input column, *quads* of rows deep. An output pixel
 //! then takes one instruction per register, quad and kernel column. Planes serve every output column whose taps
 //! touch them, and as many output rows as fit their rows: the weights are packed once for each such *shift*.
+//!
+//! Registers hold a block of channels. Where the last block has so few channels that they fit several times, it holds
+//! *copies* of them: each computes other output rows.
 
 use std::ops::Range;
 
@@ -31,8 +34,10 @@ pub(super) struct Depthwise {
 pub(super) struct Planes<'a> {
     pub(super) input: &'a [u8],
     pub(super) x_zero: u8,
-    /// For each row of every quad, where the block of its first pixel lies in the input, or [`OUTSIDE`].
-    pub(super) rows: &'a [usize],
+    /// For each copy and row of every quad, where the block of its first pixel lies in the input, or [`OUTSIDE`].
+    rows: &'a [usize],
+    pub(super) copies: usize,
+    pub(super) quads: usize,
     /// Bytes from one input pixel to the next.
     pub(super) stride: usize,
     /// Channels of the block that exist.
@@ -45,21 +50,23 @@ pub(super) struct Planes<'a> {
 }
 
 impl Planes<'_> {
-    pub(super) fn quads(&self) -> usize {
-        self.rows.len() / 4
-    }
-
     /// The planes' columns that lie inside the image.
     pub(super) fn inside(&self) -> Range<usize> {
         let clip = |column: usize| column.saturating_sub(self.first).min(self.columns);
         clip(self.pad_left)..clip(self.pad_left + self.in_w)
     }
 
-    /// What the planes' columns `columns`, all inside the image, read of row `row` of the quads: a window for each.
-    /// `outside` is what a row outside the image holds.
-    pub(super) fn walk<'b>(&'b self, row: usize, columns: &Range<usize>, outside: &'b [u8]) -> Grid<'b> {
+    /// What the planes' columns `columns`, all inside the image, read of row `row` of the quads of copy `copy`: a
+    /// window for each. `outside` is what a row outside the image holds.
+    pub(super) fn walk<'b>(
+        &'b self,
+        copy: usize,
+        row: usize,
+        columns: &Range<usize>,
+        outside: &'b [u8],
+    ) -> Grid<'b> {
         let count = columns.len();
-        match self.rows[row] {
+        match self.rows[copy * self.quads * 4 + row] {
             OUTSIDE => Grid::new(outside, 0, [(count, 0), (1, 0)], self.channels),
             at => {
                 let start = at + (self.first + columns.start).saturating_sub(self.pad_left) * self.stride;
@@ -74,9 +81,14 @@ pub(super) struct RowsJob<'a> {
     pub(super) planes: &'a [u8],
     pub(super) quads: usize,
     /// Of this block, shift after shift.
-    pub(super) weights: &'a [u8],
-    /// Output rows: the number of shifts.
-    pub(super) rows: usize,
+    weights: &'a [u8],
+    /// Bytes of the weights of a register.
+    packed_bytes: usize,
+    /// Shifts of these weights: output rows of each copy.
+    shifts: usize,
+    /// Output rows, of all copies together.
+    rows: usize,
+    pub(super) copies: usize,
     /// Of this block, a value for every lane.
     pub(super) bias: &'a [i32],
     /// First slot of the block.
@@ -88,17 +100,26 @@ pub(super) struct RowsJob<'a> {
     dilation_w: usize,
     /// Output pixels of a row.
     pub(super) pixels: usize,
-    pub(super) out_at: usize,
+    out_at: usize,
     /// Output elements from one pixel to the next, and from one row to the next.
     pub(super) out_stride: usize,
-    pub(super) out_row_stride: usize,
+    out_row_stride: usize,
 }
 
 impl RowsJob<'_> {
-    /// The weights of each row, and where its output begins.
-    pub(super) fn by_row(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        let weights = self.weights.chunks_exact(self.weights.len() / self.rows);
-        weights.enumerate().map(|(row, weights)| (weights, self.out_at + row * self.out_row_stride))
+    /// For each shift the weights, where the output of its first copy begins, and how many copies have a row there.
+    pub(super) fn by_shift(&self) -> impl Iterator<Item = (&[u8], usize, usize)> {
+        let registers = self.kernel_w * self.quads * 4;
+        let weights = self.weights.chunks_exact(registers * self.packed_bytes);
+        weights.enumerate().take(self.rows).map(|(shift, weights)| {
+            let copies = if self.copies == 1 { 1 } else { (self.rows - shift).div_ceil(self.shifts) };
+            (weights, self.out_at + shift * self.out_row_stride, copies)
+        })
+    }
+
+    /// Output elements from a row of one copy to that of the next.
+    pub(super) fn out_copy_stride(&self) -> usize {
+        self.shifts * self.out_row_stride
     }
 
     /// What output pixel `i` of any row reads at kernel column `j`: the planes of all quads.
@@ -109,9 +130,10 @@ impl RowsJob<'_> {
         Grid::new(self.planes, 0, axes, bytes)
     }
 
-    /// The accumulators of one pixel, each with its slot, channel by channel.
-    pub(super) fn in_order(&self, lanes: &[i32]) -> impl Iterator<Item = (usize, i32)> {
-        (0..self.channels).map(|c| {
+    /// The accumulators of one pixel of copy `copy`, each with its slot, channel by channel.
+    pub(super) fn in_order(&self, copy: usize, lanes: &[i32]) -> impl Iterator<Item = (usize, i32)> {
+        let first = copy * lanes.len() / self.copies;
+        (first..first + self.channels).map(|c| {
             let slot = channel_slot(lanes.len(), c);
             (self.slot + slot, lanes[slot])
         })
@@ -126,6 +148,8 @@ impl RowsJob<'_> {
 /// Stands for a row outside the image.
 const OUTSIDE: usize = usize::MAX;
 
+/// Copies of the channels that a block may hold.
+const MOST_COPIES: usize = 4;
 /// Bytes of input that one block of channels walks before the next: they stay in the second-level cache.
 const BAND_BYTES: usize = 256 * 1024;
 /// Bytes of planes that exist at once: they stay in the first-level cache.
@@ -139,11 +163,12 @@ impl Depthwise {
         let shifts = (spare / shape.stride_h + 1).min(shape.out_h);
         let block = isa.depthwise_block();
         let lanes = block / 4;
-        let mut depthwise = Self { isa, quads, shifts, packed: Aligned::zeroed(0), chunk: 0 };
+        let depthwise = Self { isa, quads, shifts, packed: Aligned::zeroed(0), chunk: 0 };
         let mut packed =
             Aligned::zeroed(shape.out_c.div_ceil(block) * shifts * depthwise.weight_bytes(shape));
-        for c in 0..shape.out_c {
-            let slot = channel_slot(block, c % block);
+        let copies = |c: usize| (0..depthwise.copies(shape, c)).map(move |copy| (c, copy));
+        for (c, copy) in (0..shape.out_c).flat_map(copies) {
+            let slot = channel_slot(block, c % block + copy * block / depthwise.copies(shape, c));
             for shift in 0..shifts {
                 let at = (c / block * shifts + shift) * depthwise.weight_bytes(shape);
                 let bytes = &mut packed.bytes_mut()[at..][..depthwise.weight_bytes(shape)];
@@ -158,10 +183,15 @@ impl Depthwise {
                 }
             }
         }
-        depthwise.packed = packed;
         let fits = PLANE_BYTES / (depthwise.column_bytes() * shape.stride_w);
-        depthwise.chunk = fits.next_multiple_of(4).min(shape.out_w);
-        depthwise
+        let chunk = fits.next_multiple_of(4).min(shape.out_w);
+        Self { packed, chunk, ..depthwise }
+    }
+
+    /// Copies of the channels that the block of channel `c` holds.
+    fn copies(&self, shape: &ConvShape, c: usize) -> usize {
+        let block = self.isa.depthwise_block();
+        self.isa.depthwise_copies((shape.out_c - c / block * block).min(block))
     }
 
     /// Packed bytes of one block and shift.
@@ -181,38 +211,47 @@ impl Depthwise {
 
     /// The order in which the lanes of accumulators hold the channels.
     pub(super) fn slots(&self, shape: &ConvShape) -> Slots {
-        Slots::Blocks { channels: shape.out_c, block: self.isa.depthwise_block() }
+        let block = self.isa.depthwise_block();
+        Slots::Blocks { channels: shape.out_c, block, last_copies: self.copies(shape, shape.out_c - 1) }
     }
 
     pub(super) fn work_len(&self, shape: &ConvShape) -> usize {
-        space::<u8>(Self::columns(shape, self.chunk) * self.column_bytes()) + space::<usize>(self.quads * 4)
+        space::<u8>(Self::columns(shape, self.chunk) * self.column_bytes())
+            + space::<usize>(self.quads * 4 * MOST_COPIES)
     }
 
     pub(super) fn run(&self, shape: &ConvShape, job: Job<'_>) {
         let Job { input, x_zero, elements, bias, mut sink, work } = job;
         let mut parts = Parts(work);
         let planes = parts.take::<u8>(Self::columns(shape, self.chunk) * self.column_bytes());
-        let offsets = parts.take::<usize>(self.quads * 4);
+        let offsets = parts.take::<usize>(self.quads * 4 * MOST_COPIES);
         let block = self.isa.depthwise_block();
         let row_len = shape.out_w * shape.out_c;
         let rows = elements.start / row_len..elements.end.div_ceil(row_len);
-        let band =
-            (BAND_BYTES / (shape.in_w * shape.in_c * shape.stride_h)).max(1).next_multiple_of(self.shifts);
+        let band = (BAND_BYTES / (shape.in_w * shape.in_c * shape.stride_h))
+            .max(1)
+            .next_multiple_of(self.shifts * MOST_COPIES);
         for band_start in rows.clone().step_by(band) {
             let band_end = (band_start + band).min(rows.end);
             for column in (0..shape.out_c).step_by(block) {
                 let channels = block.min(shape.out_c - column);
+                let copies = self.copies(shape, column);
                 let mut first = band_start;
                 while first < band_end {
                     let (image, oy) = (first / shape.out_h, first % shape.out_h);
-                    let count = self.shifts.min(shape.out_h - oy).min(band_end - first);
-                    for (i, offset) in offsets.iter_mut().enumerate() {
-                        // Rows beyond those of the last shift have weights of zero.
-                        let needed = i < shape.kernel_h + (count - 1) * shape.stride_h;
-                        let row = if needed { shape.in_row(oy, i) } else { None };
-                        *offset = row.map_or(OUTSIDE, |iy| {
-                            (image * shape.in_h + iy) * shape.in_w * shape.in_c + column
-                        });
+                    let count = (copies * self.shifts).min(shape.out_h - oy).min(band_end - first);
+                    let offsets = &mut offsets[..copies * self.quads * 4];
+                    for (copy, offsets) in offsets.chunks_exact_mut(self.quads * 4).enumerate() {
+                        let oy = oy + copy * self.shifts;
+                        let shifts = count.saturating_sub(copy * self.shifts).min(self.shifts);
+                        for (i, offset) in offsets.iter_mut().enumerate() {
+                            // Rows beyond those of the last shift have weights of zero or are not written.
+                            let needed = shifts > 0 && i < shape.kernel_h + (shifts - 1) * shape.stride_h;
+                            let row = if needed { shape.in_row(oy, i) } else { None };
+                            *offset = row.map_or(OUTSIDE, |iy| {
+                                (image * shape.in_h + iy) * shape.in_w * shape.in_c + column
+                            });
+                        }
                     }
                     for start in (0..shape.out_w).step_by(self.chunk) {
                         let pixels = self.chunk.min(shape.out_w - start);
@@ -220,6 +259,8 @@ impl Depthwise {
                             input,
                             x_zero,
                             rows: offsets,
+                            copies,
+                            quads: self.quads,
                             stride: shape.in_c,
                             channels,
                             columns: Self::columns(shape, pixels),
@@ -233,8 +274,12 @@ impl Depthwise {
                         let job = RowsJob {
                             planes,
                             quads: self.quads,
-                            weights: &self.packed.bytes()[weights..][..count * self.weight_bytes(shape)],
+                            weights: &self.packed.bytes()[weights..]
+                                [..self.shifts * self.weight_bytes(shape)],
+                            packed_bytes: self.isa.packed_bytes(),
+                            shifts: self.shifts,
                             rows: count,
+                            copies,
                             bias: &bias[column..][..block],
                             slot: column,
                             channels,

@@ -83,6 +83,14 @@ impl Isa {
         }
     }
 
+    /// How often `channels` channels fit a block, as far as there is code for it.
+    pub(super) fn depthwise_copies(self, channels: usize) -> usize {
+        match self.kind {
+            Kind::Avx2 | Kind::AvxVnni => 1,
+            Kind::Avx512 => avx512::depthwise::copies(channels),
+        }
+    }
+
     /// Interleaves the rows of a block of channels.
     pub(super) fn interleave(self, job: &Planes<'_>, planes: &mut [u8]) {
         // SAFETY: as in `panel`.

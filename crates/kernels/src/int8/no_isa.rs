@@ -26,6 +26,10 @@ impl Isa {
         match self {}
     }
 
+    pub(super) fn depthwise_copies(self, _: usize) -> usize {
+        match self {}
+    }
+
     pub(super) fn packed_bytes(self) -> usize {
         match self {}
     }

@@ -17,10 +17,10 @@ const BLOCK: usize = 32;
 pub(in crate::int8) fn interleave(job: &Planes<'_>, planes: &mut [u8]) {
     let outside = [job.x_zero; BLOCK];
     let inside = job.inside();
-    let quads = job.quads();
+    let quads = job.quads;
     let (planes, _) = planes.as_chunks_mut::<{ 4 * BLOCK }>();
     for quad in 0..quads {
-        let rows: [Grid<'_>; 4] = std::array::from_fn(|i| job.walk(quad * 4 + i, &inside, &outside));
+        let rows: [Grid<'_>; 4] = std::array::from_fn(|i| job.walk(0, quad * 4 + i, &inside, &outside));
         let planes = &mut planes[quad..];
         let (left, rest) = planes.split_at_mut((inside.start * quads).min(planes.len()));
         let (middle, right) = rest.split_at_mut((inside.len() * quads).min(rest.len()));
@@ -70,7 +70,7 @@ macro_rules! depthwise {
             #[target_feature(enable = $features)]
             pub(in crate::int8) fn rows(job: &RowsJob<'_>, sink: &mut Sink<'_>) {
                 let grid = job.grid();
-                for (row, at) in job.by_row() {
+                for (row, at, _) in job.by_shift() {
                     for first in (0..job.pixels).step_by(2) {
                         let at = at + first * job.out_stride;
                         if job.pixels - first > 1 {
@@ -144,7 +144,7 @@ macro_rules! depthwise {
                     Sink::HugeU8(to_u8) => unrolled!(PIXELS, |p| {
                         let mut lanes = [0; BLOCK];
                         unrolled!(4, |j| store_i32(&mut lanes, BLOCK, j, acc[p][j]));
-                        to_u8.finish(at + p * job.out_stride, job.in_order(&lanes));
+                        to_u8.finish(at + p * job.out_stride, job.in_order(0, &lanes));
                     }),
                     Sink::I32 { out } => unrolled!(PIXELS, |p| {
                         let values = in_order(acc[p]);
