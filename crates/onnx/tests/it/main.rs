@@ -2,3 +2,4 @@
 
 mod hostile;
 mod models;
+mod optimize;

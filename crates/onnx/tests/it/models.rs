@@ -18,7 +18,7 @@ fn load(path: &Path) -> Graph {
     graph
 }
 
-fn random_input(graph: &Graph) -> Vec<Tensor> {
+pub(super) fn random_input(graph: &Graph) -> Vec<Tensor> {
     let mut state = 7u64;
     graph
         .inputs
