@@ -117,7 +117,7 @@ impl<'a> Lowering<'a> {
                 None => None,
             });
         }
-        if node.op.moves_elements()
+        if keeps_parameters(&node.op)
             && let Some(source) = inputs.first().copied().flatten()
         {
             return self.moved(node, inputs, source);
@@ -142,8 +142,7 @@ impl<'a> Lowering<'a> {
             }
     }
 
-    /// A node whose outputs are elements of its input: they keep its parameters, and are requantized where the plan
-    /// gives the output others.
+    /// A node whose outputs keep its input's parameters; they are requantized where the plan gives the output others.
     fn moved(&mut self, node: &Node, inputs: Vec<Option<ValueId>>, source: ValueId) -> Result<()> {
         let (Some(dtype), Some(params)) =
             (self.program.value(source).dtype, self.program.value(source).quant.clone())
@@ -329,10 +328,17 @@ fn plan_error(message: impl Into<String>) -> CoreError {
     CoreError::new(CoreErrorKind::Plan, message)
 }
 
+/// Whether the integer rule of an operator leaves the parameters of its input as they are: outputs are elements of the
+/// input, or lie between them.
+pub fn keeps_parameters(op: &Op) -> bool {
+    op.moves_elements()
+        || matches!(op, Op::Resize(attributes) if attributes.mode == crate::ir::ResizeMode::Linear)
+}
+
 /// Whether integer arithmetic has a rule for this operator (see [`crate::quant::convert`]).
 pub fn has_integer_form(op: &Op) -> bool {
     op.has_weights()
-        || op.moves_elements()
+        || keeps_parameters(op)
         || matches!(
             op,
             Op::AveragePool(_)
@@ -342,5 +348,4 @@ pub fn has_integer_form(op: &Op) -> bool {
                 | Op::Reduce { op: crate::ir::ReduceOp::Mean, .. }
                 | Op::Binary { op: BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul, .. }
         )
-        || matches!(op, Op::Resize(attributes) if attributes.mode == crate::ir::ResizeMode::Linear)
 }

@@ -29,6 +29,7 @@ mod shape_ops;
 
 use std::borrow::Cow;
 
+pub use quantized::dequantize;
 pub use functions::{erf, erfc, unary_function};
 pub use resize::{linear_samples, nearest_sample, resize_scale};
 

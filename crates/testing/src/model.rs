@@ -2,7 +2,8 @@
 
 use fewbit_core::infer;
 use fewbit_core::ir::{
-    Activation, BinaryOp, ConvAttributes, DType, Graph, Op, PoolAttributes, Shape, Tensor, UnaryOp, ValueId,
+    Activation, BinaryOp, ConvAttributes, DType, Graph, Node, Op, PoolAttributes, Shape, Tensor, UnaryOp,
+    ValueId,
 };
 
 use crate::Random;
@@ -93,6 +94,21 @@ impl ModelBuilder {
     pub fn op(&mut self, base: &str, op: Op, inputs: &[ValueId]) -> ValueId {
         let name = self.graph.fresh_node_name(base);
         let output = self.graph.add_op(name, op, inputs);
+        infer::infer(&mut self.graph).expect("a node of a test model fits its inputs");
+        output
+    }
+
+    /// The same with inputs of which some are absent.
+    pub fn op_with(&mut self, base: &str, op: Op, inputs: &[Option<ValueId>]) -> ValueId {
+        let name = self.graph.fresh_node_name(base);
+        let output = self.graph.add_value(self.graph.fresh_value_name(&name), None, None);
+        self.graph.add_node(Node {
+            name,
+            op,
+            inputs: inputs.to_vec(),
+            outputs: vec![output],
+            precision: None,
+        });
         infer::infer(&mut self.graph).expect("a node of a test model fits its inputs");
         output
     }

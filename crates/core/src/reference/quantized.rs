@@ -90,7 +90,7 @@ pub(super) fn parameter_indices(extents: &[usize], granularity: Granularity) -> 
 }
 
 /// The real numbers of a quantized tensor, each `f32(q - zp) * s`, as a float type.
-pub(super) fn dequantize(tensor: &Tensor, quant: &QuantParams, to: DType) -> Result<Tensor> {
+pub fn dequantize(tensor: &Tensor, quant: &QuantParams, to: DType) -> Result<Tensor> {
     let at = parameter_indices(tensor.extents(), quant.granularity);
     let reals: Vec<f64> = tensor
         .to_i64_vec()
