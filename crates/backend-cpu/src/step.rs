@@ -436,7 +436,7 @@ impl Step {
                             kernels::place_channels_table(token, table, x, width, out, *out_width, offset)?;
                         }
                         None => {
-                            kernels::place_channels(x, width * size, out, out_width * size, offset * size)?
+                            kernels::place_channels(x, width * size, out, out_width * size, offset * size)?;
                         }
                     }
                     offset += width;

@@ -14,6 +14,7 @@ mod affine;
 mod chains;
 mod clamp;
 mod dead;
+mod decode;
 mod edit;
 mod fold;
 mod identity;
@@ -46,12 +47,21 @@ const MAX_ROUNDS: usize = 64;
 /// Passes in the order they run, again and again until none changes anything.
 pub struct PassPipeline {
     passes: Vec<Box<dyn Pass>>,
+    /// Those that run only when the others have nothing left to do.
+    last: Vec<Box<dyn Pass>>,
 }
 
 impl PassPipeline {
     /// A pipeline of `passes` in their order.
     pub fn new(passes: Vec<Box<dyn Pass>>) -> Self {
-        Self { passes }
+        Self { passes, last: Vec::new() }
+    }
+
+    /// The same pipeline with `passes` that run when none of the others changes anything; the others then run again.
+    #[must_use]
+    pub fn with_last(mut self, passes: Vec<Box<dyn Pass>>) -> Self {
+        self.last = passes;
+        self
     }
 
     /// What every model goes through after import.
@@ -68,11 +78,12 @@ impl PassPipeline {
             Box::new(clamp::ClampFusion),
             Box::new(absorb_qdq::AbsorbQdq),
         ])
+        .with_last(vec![Box::new(decode::WeightDecoding)])
     }
 
     /// The names of the passes, in order.
     pub fn names(&self) -> Vec<&'static str> {
-        self.passes.iter().map(|pass| pass.name()).collect()
+        self.passes.iter().chain(&self.last).map(|pass| pass.name()).collect()
     }
 
     /// Runs the passes until none changes anything; gives the number of changes.
@@ -85,20 +96,9 @@ impl PassPipeline {
         settle(graph)?;
         let mut total = 0;
         for _ in 0..MAX_ROUNDS {
-            let mut round = 0;
-            for pass in &self.passes {
-                let changes = pass
-                    .run(graph)
-                    .and_then(|changes| {
-                        if changes > 0 {
-                            settle(graph)?;
-                        }
-                        Ok(changes)
-                    })
-                    .map_err(|error| named(pass.name(), &error))?;
-                tracing::debug!(pass = pass.name(), changes, "pass.run");
-                observer(pass.name(), graph, changes);
-                round += changes;
+            let mut round = run_each(&self.passes, graph, observer)?;
+            if round == 0 {
+                round = run_each(&self.last, graph, observer)?;
             }
             total += round;
             if round == 0 {
@@ -108,6 +108,30 @@ impl PassPipeline {
         tracing::warn!(rounds = MAX_ROUNDS, "passes still change the graph; the rest is left as it is");
         Ok(total)
     }
+}
+
+/// Runs each of `passes` once; gives the number of changes.
+fn run_each(
+    passes: &[Box<dyn Pass>],
+    graph: &mut Graph,
+    observer: &mut dyn FnMut(&str, &Graph, usize),
+) -> Result<usize> {
+    let mut total = 0;
+    for pass in passes {
+        let changes = pass
+            .run(graph)
+            .and_then(|changes| {
+                if changes > 0 {
+                    settle(graph)?;
+                }
+                Ok(changes)
+            })
+            .map_err(|error| named(pass.name(), &error))?;
+        tracing::debug!(pass = pass.name(), changes, "pass.run");
+        observer(pass.name(), graph, changes);
+        total += changes;
+    }
+    Ok(total)
 }
 
 /// Runs the standard passes on `graph`; see [`PassPipeline::run`].

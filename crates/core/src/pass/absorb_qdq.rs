@@ -1,10 +1,15 @@
 //! Models that other tools quantized: from Quantize and Dequantize around float operators to operators on
 //! quantized values.
 //!
-//! Four steps, each exact or within one code of what the model says: parameters move from operands onto values
-//! ([`typed`]); operators of the QLinear family become ordinary ones on quantized values ([`qlinear`]); `Dequantize →
-//! operator → Quantize` becomes the operator's integer form ([`clamps`], [`fuse`], [`weighted`]); conversions that meet are
-//! merged ([`meet`]). What has no integer form stays float between Dequantize and Quantize: correct, slower.
+//! Each step is exact or within one code of what the model says:
+//!
+//! 1. parameters move from operands onto values ([`typed`]), and operators of the QLinear family are spelled out
+//!    ([`qlinear`]);
+//! 2. scales per channel of activations move into weights ([`equalize`]);
+//! 3. `Dequantize → operator → Quantize` becomes the operator's integer form ([`clamps`], [`fuse`], [`weighted`]);
+//! 4. conversions that meet are merged ([`meet`]).
+//!
+//! What has no integer form stays float between Dequantize and Quantize: correct, slower.
 
 use super::Pass;
 use super::edit::{Uses, sweep};
@@ -13,6 +18,7 @@ use crate::ir::{DType, Graph, NodeId, Op, ValueId};
 use crate::quant::QuantParams;
 
 mod clamps;
+mod equalize;
 mod fuse;
 mod meet;
 mod qlinear;
@@ -31,6 +37,7 @@ impl Pass for AbsorbQdq {
         let mut changes = sweep(graph, |graph, uses, id| Ok(typed::rewrite(graph, uses, id)))?;
         changes += sweep(graph, |graph, uses, id| Ok(qlinear::rewrite(graph, uses, id)))?;
         changes += meet::merge_equal(graph);
+        changes += sweep(graph, equalize::rewrite)?;
         changes += sweep(graph, |graph, uses, id| Ok(clamps::rewrite(graph, uses, id)))?;
         changes += sweep(graph, |graph, uses, id| {
             Ok(fuse::rewrite(graph, uses, id) || weighted::rewrite(graph, uses, id)?)

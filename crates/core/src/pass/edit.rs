@@ -1,5 +1,6 @@
 //! Tools that rewrites share: who uses what, sweeping over nodes, forwarding and replacing.
 
+use super::dead::remove_dead;
 use crate::error::Result;
 use crate::ir::{Graph, Node, NodeId, Op, Tensor, ValueId};
 
@@ -41,7 +42,8 @@ impl Uses {
 
 /// Lets `rewrite` try each node once, in order, with up-to-date uses; gives the number of changes.
 ///
-/// Nodes that a rewrite adds are not visited.
+/// Nodes that a rewrite adds are not visited. What the rewrites leave dead is removed at the end, so that it does
+/// not count as a reader in the next sweep.
 pub(super) fn sweep(
     graph: &mut Graph,
     mut rewrite: impl FnMut(&mut Graph, &Uses, NodeId) -> Result<bool>,
@@ -53,6 +55,9 @@ pub(super) fn sweep(
             changes += 1;
             uses = Uses::of(graph);
         }
+    }
+    if changes > 0 {
+        remove_dead(graph);
     }
     Ok(changes)
 }

@@ -74,14 +74,12 @@ fn operands(graph: &Graph, uses: &Uses, node: &Node) -> Option<Operands> {
     let quant = weight.quant.as_ref()?;
     let fits = if weight.constant.is_some() {
         let bits = weight.dtype?.bits();
-        let centred = quant.zero_points.iter().all(|&zero| zero == 0)
-            || (weight.dtype == Some(DType::U8) && quant.zero_points.iter().all(|&zero| zero == 128));
         let sharing = match quant.granularity {
             Granularity::PerTensor => true,
             Granularity::PerChannel { axis } => channel_axis(graph, node, w) == Some(axis),
             Granularity::PerBlock { .. } => false,
         };
-        bits <= 8 && weight.dtype != Some(DType::U4) && centred && sharing
+        bits <= 8 && sharing && centred(weight).is_some()
     } else {
         // A product of two activations.
         matches!(node.op, Op::MatMul) && is_activation(graph, w, &[8]) && is_activation(graph, x, &[8])
@@ -101,18 +99,36 @@ fn channel_axis(graph: &Graph, node: &Node, weights: ValueId) -> Option<usize> {
     }
 }
 
-/// The weights with zero points 0: unsigned codes around 128 become signed ones.
+/// The codes of constant weights less their zero points, where 8 bits with a sign hold them.
+fn centred(weight: &Value) -> Option<Vec<i64>> {
+    let (tensor, quant) = (weight.constant.as_ref()?, weight.quant.as_ref()?);
+    let (channels, inner) = match quant.granularity {
+        Granularity::PerTensor => (1, tensor.elements()),
+        Granularity::PerChannel { axis } => {
+            (*tensor.extents().get(axis)?, tensor.extents().get(axis + 1..)?.iter().product())
+        }
+        Granularity::PerBlock { .. } => return None,
+    };
+    let codes = tensor.to_i64_vec().into_iter().enumerate().map(|(at, code)| {
+        let channel = at / std::cmp::max(inner, 1) % std::cmp::max(channels, 1);
+        let code = code - i64::from(*quant.zero_points.get(channel)?);
+        (-128..=127).contains(&code).then_some(code)
+    });
+    codes.collect()
+}
+
+/// The weights as signed codes with zero points 0.
 fn weights(graph: &mut Graph, w: ValueId) -> Result<ValueId> {
     let value = graph.value(w);
-    let (Some(tensor), Some(quant), Some(DType::U8)) = (&value.constant, &value.quant, value.dtype) else {
+    let (Some(tensor), Some(quant), Some(dtype)) = (&value.constant, &value.quant, value.dtype) else {
         return Ok(w);
     };
-    if quant.zero_points.iter().all(|&zero| zero == 0) {
+    if dtype.is_signed_integer() && quant.zero_points.iter().all(|&zero| zero == 0) {
         return Ok(w);
     }
-    let codes: Vec<i8> = tensor.bytes().iter().map(|&code| (code ^ 0x80) as i8).collect();
+    let Some(codes) = centred(value) else { return Ok(w) };
     let signed = QuantizedTensor {
-        tensor: Tensor::from_slice(tensor.extents(), &codes)?,
+        tensor: Tensor::from_i64(DType::I8, tensor.extents(), &codes)?,
         params: QuantParams { zero_points: vec![0; quant.zero_points.len()], ..quant.clone() },
     };
     let name = graph.fresh_value_name(&value.name);

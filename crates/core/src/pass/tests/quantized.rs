@@ -201,6 +201,28 @@ fn biases_beyond_32_bits_keep_the_node_in_float() {
     assert_eq!(absorbed.value(conv.input(0).unwrap()).dtype, Some(DType::F32));
 }
 
+#[test]
+fn scales_per_channel_move_into_the_weights_around_them() {
+    let mut build = Build::new(1);
+    let x = build.input("x", &[1, 3, 6, 6]);
+    let x = build.through(x, X);
+    let w = build.weights(&[4, 3, 1, 1], 0);
+    let bias = build.noise(&[4]);
+    let y = build.op(conv_op(1), &[x, w, bias]);
+    let y = build.unary(UnaryOp::Clip { min: 0.0, max: 6.0 }, y);
+    let scales = [6.0f32 / 255.0, 0.004, 0.01, 0.02];
+    let scales = build.constant("scales", Tensor::from_slice(&[4], &scales).unwrap());
+    let zeros = build.constant("zeros", Tensor::from_slice(&[4], &[0u8; 4]).unwrap());
+    let y = build.op(Op::QuantizeLinear { axis: 1, block: 0, to: DType::U8 }, &[y, scales, zeros]);
+    let y = build.op(Op::DequantizeLinear { axis: 1, block: 0 }, &[y, scales, zeros]);
+    let w = build.weights(&[8, 1, 3, 3], 0);
+    let conv = ConvAttributes { groups: 4, ..ConvAttributes::unit(&[3, 3]) };
+    let y = build.op(Op::Conv { conv, activation: Activation::None }, &[y, w]);
+    let y = build.through(y, Y);
+    let absorbed = absorbed(&build.finish(&[y]), f64::from(Y.0), 99);
+    assert_eq!(kinds(&absorbed), ["Quantize", "Conv", "Conv", "Dequantize"], "{}", render(&absorbed));
+}
+
 /// Operands of a QLinear operator.
 fn qlinear(
     build: &mut Build,

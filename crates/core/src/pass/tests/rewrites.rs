@@ -68,15 +68,18 @@ fn broadcasts_of_constants_do_not_explode() {
 }
 
 #[test]
-fn dequantized_weights_stay_integers() {
-    let mut build = Build::new(1);
-    let x = build.input("x", &[1, 2, 4, 4]);
-    let codes = build.constant("codes", Tensor::zeros(DType::I8, &[3, 2, 1, 1]).unwrap());
-    let scale = build.scalar(0.5);
-    let w = build.op(Op::DequantizeLinear { axis: 0, block: 0 }, &[codes, scale]);
-    let y = build.op(conv_op(1), &[x, w]);
-    let graph = optimized(build.finish(&[y]), 1);
-    assert_eq!(kinds(&graph), ["Dequantize", "Conv"]);
+fn weights_of_float_operators_are_decoded_last() {
+    for (dtype, expected) in [(DType::I8, vec!["Conv"]), (DType::I4, vec!["Dequantize", "Conv"])] {
+        let mut build = Build::new(1);
+        let x = build.input("x", &[1, 2, 4, 4]);
+        let codes = Tensor::from_i64(dtype, &[3, 2, 1, 1], &[1, -2, 3, 4, -5, 6]).unwrap();
+        let codes = build.constant("codes", codes);
+        let scale = build.scalar(0.5);
+        let w = build.op(Op::DequantizeLinear { axis: 0, block: 0 }, &[codes, scale]);
+        let y = build.op(conv_op(1), &[x, w]);
+        let graph = optimized(build.finish(&[y]), 1);
+        assert_eq!(kinds(&graph), expected);
+    }
 }
 
 #[test]
