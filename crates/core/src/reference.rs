@@ -39,6 +39,11 @@ use crate::ir::{DType, Dim, Graph, Node, Op, Tensor, ValueId};
 use crate::plan::Precision;
 use crate::quant::QuantParams;
 
+/// Most elements of a tensor here: more than any activation of a real model, and 2 GiB in f64.
+///
+/// Shapes are a model's word, and cost nothing; this bounds what believing them costs.
+const MOST_ELEMENTS: usize = 1 << 28;
+
 /// One node with its inputs and what is known of its outputs.
 struct Call<'a> {
     site: &'a Site<'a>,
@@ -135,7 +140,8 @@ impl Call<'_> {
 /// # Errors
 /// [`CoreErrorKind::Unsupported`] for [`Op::Opaque`]; [`CoreErrorKind::Shape`] when inputs do not fit the operator;
 /// [`CoreErrorKind::Quantization`] when quantization parameters do not fit their tensors; [`CoreErrorKind::Tensor`]
-/// for what only elements tell: an index out of range, an integer division by zero.
+/// for what only elements tell (an index out of range, an integer division by zero) and for tensors of more than
+/// 2^28 elements.
 pub fn evaluate(graph: &Graph, node: &Node, inputs: &[Option<&Tensor>]) -> Result<Vec<Tensor>> {
     refuse_opaque(node)?;
     if inputs.len() != node.inputs.len() {
@@ -151,6 +157,18 @@ pub fn evaluate(graph: &Graph, node: &Node, inputs: &[Option<&Tensor>]) -> Resul
         .map(|output| Some((output.dtype?, output.shape?.extents()?)))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| site.error("expected inputs that decide the output's type and shape"))?;
+    let sizes = inputs.iter().flatten().map(|tensor| tensor.extents());
+    for extents in sizes.chain(outputs.iter().map(|(_, extents)| extents.as_slice())) {
+        // An extent of zero must not hide others whose products overflow.
+        let bound = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent.max(1)));
+        if bound.is_none_or(|bound| bound > MOST_ELEMENTS) {
+            return Err(CoreError::new(
+                CoreErrorKind::Tensor,
+                format!("expected tensors of at most {MOST_ELEMENTS} elements, found extents {extents:?}"),
+            )
+            .at(&node.name));
+        }
+    }
     let quant = |id: ValueId| graph.value(id).quant.as_ref();
     let call = Call {
         inputs: inputs.iter().map(|input| input.map(Cow::Borrowed)).collect(),

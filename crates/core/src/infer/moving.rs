@@ -49,7 +49,7 @@ pub(super) fn reshape(site: &Site, allow_zero: bool) -> Result<Vec<Inferred>> {
     let x = site.required(0)?;
     let dims = match shape.numbers() {
         Some(numbers) => reshaped(site, x.dims(), &numbers, allow_zero)?,
-        None => shape.length().map(|rank| site.unknowns(rank)),
+        None => shape.length().map(|rank| site.unknowns(rank)).transpose()?,
     };
     Ok(vec![Inferred { dtype: x.dtype, shape: dims.map(Shape) }])
 }
@@ -384,8 +384,7 @@ pub(super) fn expand(site: &Site) -> Result<Vec<Inferred>> {
     check_integers(site, shape)?;
     moved(site, |_, input| {
         let Some(numbers) = shape.numbers() else {
-            let known = shape.length().map(|length| site.unknowns(length.max(input.len())));
-            return Ok(known);
+            return shape.length().map(|length| site.unknowns(length.max(input.len()))).transpose();
         };
         let asked = target(site, &numbers)?;
         let output = dims::broadcast_all(input, &asked);
@@ -399,7 +398,7 @@ pub(super) fn tile(site: &Site) -> Result<Vec<Inferred>> {
     let repeats = site.required(1)?;
     check_integers(site, repeats)?;
     moved(site, |_, input| {
-        let Some(repeats) = repeats.integers() else { return Ok(Some(site.unknowns(input.len()))) };
+        let Some(repeats) = repeats.integers() else { return site.unknowns(input.len()).map(Some) };
         if repeats.len() != input.len() {
             return Err(site.error(format!(
                 "expected one repeat per axis ({}), found {}",
@@ -450,7 +449,7 @@ pub(super) fn pad(site: &Site, mode: PadMode) -> Result<Vec<Inferred>> {
     let dtype = if x.quantized { site.result_dtype(None)? } else { x.dtype };
     let inferred = moved(site, |_, input| {
         let Some(amounts) = pad_amounts(site, input.len())? else {
-            return Ok(Some(site.unknowns(input.len())));
+            return site.unknowns(input.len()).map(Some);
         };
         let padded = input.iter().zip(amounts).enumerate().map(|(axis, (dim, (before, after)))| {
             if mode != PadMode::Constant && *dim == Dim::Fixed(0) && (before > 0 || after > 0) {
@@ -499,7 +498,7 @@ pub(super) fn resize(site: &Site, _attributes: ResizeAttributes) -> Result<Vec<I
         };
         match (scales, sizes) {
             (Some(scales), None) => {
-                let Some(tensor) = scales.tensor else { return Ok(Some(site.unknowns(rank))) };
+                let Some(tensor) = scales.tensor else { return site.unknowns(rank).map(Some) };
                 let factors = tensor.to_f32_vec();
                 per_axis(scales, factors.len())?;
                 let resized = input.iter().zip(factors).enumerate().map(|(axis, (dim, factor))| match dim {
@@ -515,7 +514,7 @@ pub(super) fn resize(site: &Site, _attributes: ResizeAttributes) -> Result<Vec<I
             }
             (None, Some(sizes)) => {
                 check_integers(site, sizes)?;
-                let Some(numbers) = sizes.numbers() else { return Ok(Some(site.unknowns(rank))) };
+                let Some(numbers) = sizes.numbers() else { return site.unknowns(rank).map(Some) };
                 per_axis(sizes, numbers.len())?;
                 target(site, &numbers).map(Some)
             }

@@ -135,7 +135,7 @@ fn constant_of_shape(site: &Site, dtype: DType, elements: usize) -> Result<Vec<I
                 })
                 .collect::<Result<Vec<_>>>()?,
         ),
-        None => shape.length().map(|rank| site.unknowns(rank)),
+        None => shape.length().map(|rank| site.unknowns(rank)).transpose()?,
     };
     Ok(vec![Inferred { dtype: Some(dtype), shape: dims.map(Shape) }])
 }

@@ -3,6 +3,9 @@
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::ir::{DType, Dim, Graph, Node, Shape, Tensor};
 
+/// Most axes of a shape that is known only by its number of axes: a file may declare any number.
+const MOST_AXES: usize = 64;
+
 /// One integer of a tensor that describes a shape: a number, or an extent not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Number {
@@ -16,7 +19,7 @@ impl Number {
     /// The number that is this extent.
     pub(super) fn of(dim: &Dim) -> Number {
         match dim {
-            Dim::Fixed(extent) => Number::Known(*extent as i64),
+            Dim::Fixed(extent) => Number::Known(i64::try_from(*extent).unwrap_or(i64::MAX)),
             Dim::Symbol(name) => Number::Symbol(name.clone()),
         }
     }
@@ -221,8 +224,11 @@ impl<'a> Site<'a> {
     }
 
     /// `rank` dimensions nothing is known of.
-    pub(super) fn unknowns(&self, rank: usize) -> Vec<Dim> {
-        (0..rank).map(|axis| self.unknown(0, axis)).collect()
+    pub(super) fn unknowns(&self, rank: usize) -> Result<Vec<Dim>> {
+        if rank > MOST_AXES {
+            return Err(self.error(format!("expected a shape of at most {MOST_AXES} axes, found {rank}")));
+        }
+        Ok((0..rank).map(|axis| self.unknown(0, axis)).collect())
     }
 
     /// The dimensions of the input at `index`, whose rank must be `expected`.

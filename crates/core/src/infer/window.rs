@@ -79,6 +79,11 @@ fn axes(
             return zero(what, list);
         }
     }
+    // Beyond any real window, and small enough that no product of two overflows.
+    let largest = [kernel, strides, dilations, pads].into_iter().flatten().max();
+    if let Some(largest) = largest.filter(|&&largest| largest > i32::MAX as usize) {
+        return Err(site.error(format!("expected numbers below 2^31 for the window, found {largest}")));
+    }
     Ok((0..rank)
         .map(|at| Axis {
             kernel: kernel[at],
@@ -192,9 +197,9 @@ pub(super) fn conv_transpose(
     let (x, weight) = (site.required(0)?, site.required(1)?);
     let dtype = product_dtype(site)?;
     let axes = axes(site, &conv.kernel, &conv.strides, &conv.dilations, &conv.pads)?;
-    if output_padding.len() != axes.len() {
+    if output_padding.len() != axes.len() || output_padding.iter().any(|&extra| extra > i32::MAX as usize) {
         return Err(site.error(format!(
-            "expected one output padding per spatial axis ({}), found {output_padding:?}",
+            "expected one small output padding per spatial axis ({}), found {output_padding:?}",
             axes.len()
         )));
     }

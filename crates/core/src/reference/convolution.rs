@@ -125,9 +125,9 @@ impl Geometry {
                         continue;
                     }
                     for z in landing(count[0], extent[0], self.stride[0], shift_d) {
-                        let at_z = ((z * self.stride[0]) as i128 + shift_d) as usize;
+                        let at_z = (z as i128 * self.stride[0] as i128 + shift_d) as usize;
                         for y in landing(count[1], extent[1], self.stride[1], shift_h) {
-                            let at_y = ((y * self.stride[1]) as i128 + shift_h) as usize;
+                            let at_y = (y as i128 * self.stride[1] as i128 + shift_h) as usize;
                             let stepped = (z * count[1] + y) * count[2];
                             let landed = (at_z * extent[1] + at_y) * extent[2];
                             visit(tap, stepped, landed, columns.clone(), shift_w);
@@ -155,7 +155,7 @@ pub(super) fn correlate<T: Mac>(geometry: &Geometry, x: &[T], weight: &[T]) -> V
                 let weight = &weight[(o * g.in_channels + i) * taps..][..taps];
                 g.each_row(g.output, g.input, |tap, stepped, landed, columns, shift| {
                     let w = weight[tap];
-                    let first = ((columns.start * g.stride[2]) as i128 + shift) as usize + landed;
+                    let first = (columns.start as i128 * g.stride[2] as i128 + shift) as usize + landed;
                     let y = &mut y[stepped + columns.start..stepped + columns.end];
                     if g.stride[2] == 1 {
                         for (y, &x) in y.iter_mut().zip(&x[first..]) {
@@ -189,7 +189,7 @@ pub(super) fn spread<T: Mac>(geometry: &Geometry, x: &[T], weight: &[T]) -> Vec<
                 let weight = &weight[(i * g.out_channels + o) * taps..][..taps];
                 g.each_row(g.input, g.output, |tap, stepped, landed, columns, shift| {
                     let w = weight[tap];
-                    let first = ((columns.start * g.stride[2]) as i128 + shift) as usize + landed;
+                    let first = (columns.start as i128 * g.stride[2] as i128 + shift) as usize + landed;
                     let x = &x[stepped + columns.start..stepped + columns.end];
                     for (y, &x) in y[first..].iter_mut().step_by(g.stride[2]).zip(x) {
                         *y = y.mac(x, w);

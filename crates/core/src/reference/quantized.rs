@@ -329,17 +329,12 @@ fn mean(call: &Call, axes: &[usize]) -> Result<Option<Tensor>> {
 
 fn average_pool(call: &Call, attributes: &PoolAttributes) -> Result<Option<Tensor>> {
     let (Some(x), Some(y)) = (Codes::input(call, 0), Codes::output(call)) else { return Ok(None) };
-    let (windows, channels, plane) = pool::of(call, attributes)?;
     let values = call.input(0)?.to_i64_vec();
-    let mut result = Vec::with_capacity(channels * windows.len());
-    for channel in 0..channels {
-        let values = &values[channel * plane..][..plane];
-        result.extend(windows.iter().map(|window| {
-            let sum: i64 = window.samples.iter().map(|&at| values[at] - i64::from(x.zero_point)).sum();
-            let multiplier = convert::mean_multiplier(x.scale, window.divisor, y.scale);
-            i64::from(convert::round_to_code(sum as f32 * multiplier, y.zero_point, y.range))
-        }));
-    }
+    let result = pool::Windows::new(call, attributes)?.map(0, |first, window| {
+        let sum: i64 = window.samples.iter().map(|at| values[first + at] - i64::from(x.zero_point)).sum();
+        let multiplier = convert::mean_multiplier(x.scale, window.divisor, y.scale);
+        i64::from(convert::round_to_code(sum as f32 * multiplier, y.zero_point, y.range))
+    });
     codes(call, &result)
 }
 

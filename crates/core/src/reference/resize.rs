@@ -139,7 +139,10 @@ pub(super) fn resize(call: &Call, attributes: ResizeAttributes) -> Result<Vec<Te
         return nearest(call, attributes);
     }
     let mut values = x.to_f64_vec();
-    for (axis, scale) in scales(call).into_iter().enumerate() {
+    // Axes that shrink come first: what lies between is never larger than both ends.
+    let mut axes: Vec<(usize, f32)> = scales(call).into_iter().enumerate().collect();
+    axes.sort_by_key(|&(axis, _)| call.extents()[axis] > extents[axis]);
+    for (axis, scale) in axes {
         let output = call.extents()[axis];
         if output == extents[axis] && scale == 1.0 {
             continue;

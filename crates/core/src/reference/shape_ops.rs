@@ -110,8 +110,8 @@ pub(super) fn tile(call: &Call) -> Result<Vec<Tensor>> {
 }
 
 /// The index of an axis of `extent` that padding mode `mode` shows at `at`; `None` for the padding value.
-fn padded(mode: PadMode, at: i64, extent: usize) -> Option<usize> {
-    let count = extent as i64;
+fn padded(mode: PadMode, at: i128, extent: usize) -> Option<usize> {
+    let count = extent as i128;
     if (0..count).contains(&at) {
         return Some(at as usize);
     }
@@ -140,7 +140,9 @@ pub(super) fn pad(call: &Call, mode: PadMode, value: Option<&Tensor>) -> Result<
         .enumerate()
         .map(|(axis, &(before, _))| {
             let extent = x.extents()[axis];
-            let at = |index: usize| padded(mode, index as i64 - before, extent).map(|at| at * own[axis]);
+            let at = |index: usize| {
+                padded(mode, index as i128 - i128::from(before), extent).map(|at| at * own[axis])
+            };
             (0..call.extents()[axis]).map(at).collect()
         })
         .collect();
