@@ -101,9 +101,12 @@ impl Bench {
         let weights: Vec<i8> = (0..shape.weight_len()).map(|i| (i * 37 % 255) as i8).collect();
         let conv = ConvInt8::new(token, shape, &weights, Some(&vec![11; shape.out_c])).expect("valid layer");
         let scratch = Scratch::with_capacity(conv.scratch_len());
+        // A layer that widens is followed by a rectifier: its zero point is 0.
+        let zero_point = if shape.out_c < shape.in_c { 128 } else { 0 };
         Self {
             input: (0..shape.input_len()).map(|i| (i * 101 % 256) as u8).collect(),
-            requantize: Requantize::new(vec![1e-4; shape.out_c], 3, 0, 255).expect("valid requantization"),
+            requantize: Requantize::new(vec![1e-4; shape.out_c], zero_point, 0, 255)
+                .expect("valid requantization"),
             out: vec![0; shape.output_len()],
             scratch,
             conv,

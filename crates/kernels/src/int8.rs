@@ -136,8 +136,10 @@ impl ToU8<'_> {
     }
 }
 
-/// Output pixels of one unit.
+/// Output pixels of the largest unit: a tile or two.
 const UNIT_PIXELS: usize = 12;
+/// Units wanted of a convolution with few pixels, so that many threads share it evenly.
+const WANTED_UNITS: usize = 32;
 /// Output channels of one unit where there is one pixel only.
 const UNIT_CHANNELS: usize = 64;
 
@@ -237,7 +239,9 @@ impl ConvInt8 {
         match &self.strategy {
             _ if self.shape.pixels() == 1 && self.shape.groups == 1 => UNIT_CHANNELS,
             Strategy::Depthwise(_) => self.shape.out_w * self.shape.out_c,
-            Strategy::Scalar(_) | Strategy::Dense(_) => UNIT_PIXELS * self.shape.out_c,
+            Strategy::Scalar(_) | Strategy::Dense(_) => {
+                (self.shape.pixels() / WANTED_UNITS).clamp(1, UNIT_PIXELS) * self.shape.out_c
+            }
         }
     }
 

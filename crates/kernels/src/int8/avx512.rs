@@ -56,9 +56,9 @@ fn lanes<T>(row: &mut [T], columns: usize, v: usize) -> (&mut [T], __mmask16) {
 /// bounds whatever the zero point. Other products are for scalar code.
 struct Finish<const VECTORS: usize> {
     multiplier: [__m512; VECTORS],
+    /// Whether the zero point is 0 and the bounds are those of the type: saturation is all there is to do.
+    plain: bool,
     zero_point: __m512i,
-    /// Whether the bounds are narrower than the type.
-    bounded: bool,
     min: __m512i,
     max: __m512i,
     order: __m512i,
@@ -74,8 +74,8 @@ impl<const VECTORS: usize> Finish<VECTORS> {
         }
         Self {
             multiplier: vectors,
+            plain: (zero_point, min, max) == (0, 0, 255),
             zero_point: _mm512_set1_epi16(zero_point as i16),
-            bounded: (min, max) != (0, 255),
             min: _mm512_set1_epi8(min as i8),
             max: _mm512_set1_epi8(max as i8),
             order: _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0),
@@ -100,10 +100,13 @@ impl<const VECTORS: usize> Finish<VECTORS> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     #[inline]
     fn pack_lanes(&self, a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
-        let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), self.zero_point);
-        let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), self.zero_point);
-        let bytes = _mm512_packus_epi16(low, high);
-        if self.bounded { _mm512_min_epu8(_mm512_max_epu8(bytes, self.min), self.max) } else { bytes }
+        let (low, high) = (_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+        if self.plain {
+            return _mm512_packus_epi16(low, high);
+        }
+        let low = _mm512_adds_epi16(low, self.zero_point);
+        let high = _mm512_adds_epi16(high, self.zero_point);
+        _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(low, high), self.min), self.max)
     }
 }
 

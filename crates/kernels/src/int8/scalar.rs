@@ -4,7 +4,7 @@ use super::{Job, Sink};
 use crate::requant::dequantize;
 use crate::shape::ConvShape;
 
-/// Weights as `[groups][taps][in_c / groups][out_c / groups]`.
+/// Weights as `[groups][taps][in_c / groups][out_c / groups]`, of depthwise convolutions as `[taps][out_c]`.
 #[derive(Debug)]
 pub(super) struct Scalar {
     weights: Vec<i8>,
@@ -14,6 +14,15 @@ pub(super) struct Scalar {
 impl Scalar {
     pub(super) fn new(shape: &ConvShape, weights: &[i8]) -> Self {
         let depth = shape.depth();
+        if shape.is_depthwise() {
+            let mut packed = vec![0; weights.len()];
+            for (c, taps) in weights.chunks_exact(depth).enumerate() {
+                for (tap, &w) in taps.iter().enumerate() {
+                    packed[tap * shape.out_c + c] = w;
+                }
+            }
+            return Self { weights: packed, out_c: shape.out_c };
+        }
         let wide = shape.out_c / shape.groups;
         let mut packed = vec![0; weights.len()];
         for (c, taps) in weights.chunks_exact(depth.max(1)).enumerate() {
@@ -38,9 +47,43 @@ impl Scalar {
             let (pixel, first) = (at / shape.out_c, at % shape.out_c);
             let end = (first + elements.end - at).min(shape.out_c);
             acc.copy_from_slice(bias);
-            self.accumulate(shape, input, x_zero, pixel, first..end, acc);
+            if shape.is_depthwise() {
+                self.accumulate_depthwise(shape, input, x_zero, pixel, first..end, acc);
+            } else {
+                self.accumulate(shape, input, x_zero, pixel, first..end, acc);
+            }
             emit(&acc[first..end], first, at - elements.start, &mut sink);
             at += end - first;
+        }
+    }
+
+    /// As [`Self::accumulate`] for one filter per channel: channels side by side again.
+    fn accumulate_depthwise(
+        &self,
+        shape: &ConvShape,
+        input: &[u8],
+        x_zero: u8,
+        pixel: usize,
+        channels: std::ops::Range<usize>,
+        acc: &mut [i32],
+    ) {
+        let (row, ox) = (pixel / shape.out_w, pixel % shape.out_w);
+        let (image, oy) = (row / shape.out_h, row % shape.out_h);
+        let acc = &mut acc[channels.clone()];
+        for (tap, weights) in self.weights.chunks_exact(shape.out_c).enumerate() {
+            let (ky, kx) = (tap / shape.kernel_w, tap % shape.kernel_w);
+            let weights = &weights[channels.clone()];
+            if let Some((iy, ix)) = shape.in_row(oy, ky).zip(shape.in_column(ox, kx)) {
+                let at = ((image * shape.in_h + iy) * shape.in_w + ix) * shape.in_c;
+                let read = &input[at..][channels.clone()];
+                for ((acc, &w), &x) in acc.iter_mut().zip(weights).zip(read) {
+                    *acc = acc.wrapping_add(i32::from(x) * i32::from(w));
+                }
+            } else {
+                for (acc, &w) in acc.iter_mut().zip(weights) {
+                    *acc = acc.wrapping_add(i32::from(x_zero) * i32::from(w));
+                }
+            }
         }
     }
 

@@ -270,6 +270,39 @@ fn deep_sums_of_extremes_stay_exact() {
 }
 
 #[test]
+fn threads_write_disjoint_parts_of_one_output() {
+    let shape = ConvShape { kernel_h: 3, kernel_w: 3, pad_top: 1, pad_left: 1, ..image(9, 11, 20, 37) };
+    let depthwise = ConvShape { groups: 20, out_c: 20, ..shape };
+    for (shape, token) in [shape, depthwise, ConvShape::gemm(1, 300, 40)]
+        .into_iter()
+        .flat_map(|shape| TierToken::available().into_iter().map(move |token| (shape, token)))
+    {
+        let case = fill(shape, 40, 0, 9, Vec::new());
+        let conv = ConvInt8::new(token, shape, &case.weights, None).expect("valid convolution");
+        let mut out = vec![0i32; shape.output_len()];
+        std::thread::scope(|scope| {
+            let mut rest = out.as_mut_slice();
+            for units in ranges(conv.units(), &[250, 500, 700]) {
+                let (part, tail) = rest.split_at_mut(conv.unit_range(units.clone()).len());
+                rest = tail;
+                let (conv, input) = (&conv, &case.input);
+                scope.spawn(move || {
+                    let mut scratch = Scratch::with_capacity(conv.scratch_len());
+                    conv.run(input, 9, units, &Epilogue::I32, OutSlice::I32(part), &mut scratch)
+                        .expect("part of the output");
+                });
+            }
+        });
+        assert_eq!(out, naive(&shape, &case.input, 9, &case.weights, None), "{} {shape:?}", token.tier());
+    }
+}
+
+/// A convolution that keeps the size of an image.
+fn image(h: usize, w: usize, in_c: usize, out_c: usize) -> ConvShape {
+    ConvShape { in_h: h, out_h: h, in_w: w, out_w: w, in_c, out_c, ..ConvShape::gemm(1, 1, 1) }
+}
+
+#[test]
 fn every_tier_reports_its_kernel() {
     for token in TierToken::available() {
         let dense =
