@@ -17,5 +17,6 @@ pub mod pass;
 pub mod plan;
 pub mod quant;
 pub mod reference;
+pub mod target;
 
 pub use error::{CoreError, CoreErrorKind};

@@ -29,8 +29,8 @@ mod shape_ops;
 
 use std::borrow::Cow;
 
-pub use quantized::dequantize;
 pub use functions::{erf, erfc, unary_function};
+pub use quantized::dequantize;
 pub use resize::{linear_samples, nearest_sample, resize_scale};
 
 use crate::error::{CoreError, CoreErrorKind, Result};

@@ -1,5 +1,6 @@
 //! Behaviour of the core across its modules.
 
+mod capability;
 mod hostile;
 mod inference;
 mod oracle;

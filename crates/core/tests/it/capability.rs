@@ -1,0 +1,178 @@
+//! Capability documents: what a rule says of a node, and what a wrong document is told.
+
+use fewbit_core::capability::{Capability, NodeQuery, Support, Verdict};
+use fewbit_core::ir::{Activation, Graph};
+use fewbit_core::plan::Precision;
+use fewbit_testing::{ConvOptions, ModelBuilder};
+
+const DOCUMENT: &str = r#"
+schema = 1
+name = "tiny"
+title = "Tiny NPU"
+vendor = "nobody"
+summary = "made for tests"
+artifact = { format = "onnx-qdq", source = "this test" }
+
+[[processors]]
+id = "npu"
+kind = "npu"
+numerics = "exact"
+rounding = "half-to-even"
+saturates_intermediate = false
+accumulator = "i32"
+activations = { dtypes = ["i8"], symmetry = "affine" }
+layouts = ["nhwc"]
+dynamic_shapes = false
+single_partition = false
+source = "this test"
+
+[[processors.roofline]]
+precision = "w8a8"
+gmacs = 100.0
+source = "this test"
+
+[[processors.rules]]
+id = "conv"
+ops = ["Conv"]
+precisions = ["w8a8"]
+support = "native"
+activations = { dtypes = ["i8"], symmetry = "affine" }
+weights = { dtypes = ["i8"], granularities = ["per-channel"], symmetry = "symmetric" }
+limits = { kernel_max = [5, 5], stride_max = 2, groups = ["one"], channels_multiple_of = 4, fused = ["relu"], batch_max = 1 }
+source = "this test"
+
+[[processors.rules]]
+id = "tables"
+ops = ["@table"]
+precisions = ["w8a8"]
+support = "emulated"
+note = "by a table in slow memory"
+activations = { dtypes = ["i8"], symmetry = "affine" }
+source = "this test"
+"#;
+
+fn document() -> Capability {
+    Capability::from_toml(DOCUMENT, "tiny.toml").unwrap()
+}
+
+/// The verdict on the first node of a model with the given input and convolution.
+fn conv(extents: &[usize], channels: usize, options: ConvOptions) -> Verdict {
+    let mut model = ModelBuilder::new("one", 1);
+    let x = model.input("x", extents);
+    let y = model.conv(x, channels, options);
+    let graph = model.finish(&[y]);
+    judge(&graph, Precision::W8A8)
+}
+
+fn judge(graph: &Graph, precision: Precision) -> Verdict {
+    let (_, node) = graph.nodes().next().unwrap();
+    document().processors[0].judge(&NodeQuery::new(graph, node, precision))
+}
+
+fn codes(verdict: &Verdict) -> Vec<&str> {
+    verdict.reasons.iter().map(|reason| reason.code.as_str()).collect()
+}
+
+#[test]
+fn a_node_within_all_limits_is_native_by_its_rule() {
+    let verdict = conv(&[1, 4, 8, 8], 8, ConvOptions::same(3).activation(Activation::Relu));
+    assert_eq!(verdict, Verdict::native("conv"));
+}
+
+#[test]
+fn each_limit_refuses_with_its_own_code_and_a_change_that_passes() {
+    let cases = [
+        (vec![1, 4, 8, 8], 8, ConvOptions::same(7), "CAP-KERNEL"),
+        (vec![1, 4, 8, 8], 8, ConvOptions::same(3).stride(4), "CAP-STRIDE"),
+        (vec![1, 4, 8, 8], 4, ConvOptions::same(3).groups(4), "CAP-GROUPS"),
+        (vec![1, 3, 8, 8], 8, ConvOptions::same(3), "CAP-CHANNELS"),
+        (vec![2, 4, 8, 8], 8, ConvOptions::same(3), "CAP-BATCH"),
+        (
+            vec![1, 4, 8, 8],
+            8,
+            ConvOptions::same(3).activation(Activation::Clip { min: -1.0, max: 1.0 }),
+            "CAP-FUSED",
+        ),
+    ];
+    let mut messages = String::new();
+    for (extents, channels, options, code) in cases {
+        let verdict = conv(&extents, channels, options);
+        assert_eq!(verdict.support, Support::Unsupported, "{code}");
+        assert_eq!(codes(&verdict), [code]);
+        let reason = &verdict.reasons[0];
+        assert_eq!(reason.rule.as_deref(), Some("conv"));
+        messages.push_str(&format!(
+            "{code}: {}\n  fix: {}\n",
+            reason.message,
+            reason.fix.as_deref().unwrap()
+        ));
+    }
+    insta::assert_snapshot!(messages);
+}
+
+#[test]
+fn every_broken_limit_is_named() {
+    let verdict = conv(&[2, 3, 16, 16], 6, ConvOptions::same(7).stride(3));
+    assert_eq!(codes(&verdict), ["CAP-BATCH", "CAP-KERNEL", "CAP-STRIDE", "CAP-CHANNELS", "CAP-CHANNELS"]);
+}
+
+#[test]
+fn precisions_and_operators_without_a_rule_say_what_there_is() {
+    let mut model = ModelBuilder::new("one", 1);
+    let x = model.input("x", &[1, 4, 8, 8]);
+    let y = model.relu(x);
+    let graph = model.finish(&[y]);
+    let verdict = judge(&graph, Precision::W8A8);
+    assert_eq!((verdict.support, verdict.rule.as_deref()), (Support::Emulated, Some("tables")));
+    assert_eq!(codes(&verdict), ["CAP-EMULATED"]);
+    let float = judge(&graph, Precision::F16);
+    assert_eq!(codes(&float), ["CAP-PRECISION"]);
+    assert!(float.reasons[0].message.contains("w8a8 only"), "{}", float.reasons[0].message);
+    let mut model = ModelBuilder::new("pool", 1);
+    let x = model.input("x", &[1, 4, 8, 8]);
+    let y = model.max_pool(x, 2, 2);
+    assert_eq!(codes(&judge(&model.finish(&[y]), Precision::W8A8)), ["CAP-OP"]);
+}
+
+#[test]
+fn a_wrong_document_is_told_what_where_and_what_to_do() {
+    let cases = [
+        ("an unknown key", DOCUMENT.replace("stride_max", "stride_maxx")),
+        ("an unknown operator", DOCUMENT.replace("ops = [\"Conv\"]", "ops = [\"Convv\"]")),
+        ("another version", DOCUMENT.replace("schema = 1", "schema = 7")),
+        ("no version", DOCUMENT.replace("schema = 1\n", "")),
+        ("a figure below zero", DOCUMENT.replace("100.0", "-3.0")),
+        ("no source", DOCUMENT.replacen("source = \"this test\"", "source = \" \"", 2)),
+        ("two rules of one name", DOCUMENT.replace("id = \"tables\"", "id = \"conv\"")),
+        (
+            "no rate for a native precision",
+            DOCUMENT.replace("precision = \"w8a8\"\ngmacs", "precision = \"f32\"\ngmacs"),
+        ),
+        (
+            "float activations",
+            DOCUMENT.replace(
+                "dtypes = [\"i8\"], symmetry = \"affine\"",
+                "dtypes = [\"f32\"], symmetry = \"affine\"",
+            ),
+        ),
+        ("not TOML", "]]".to_owned()),
+        ("nothing", String::new()),
+    ];
+    let mut told = String::new();
+    for (what, text) in cases {
+        let error = Capability::from_toml(&text, "tiny.toml").expect_err(what);
+        assert!(error.place().is_some_and(|place| place.starts_with("tiny.toml")), "{what}");
+        told.push_str(&format!("{what}: {error}\n  help: {}\n", error.remedy().unwrap_or("-")));
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn hashes_follow_the_content() {
+    let document = document();
+    assert_eq!(document.hash(), self::document().hash());
+    let mut other = document.clone();
+    other.processors[0].rules[0].limits.stride_max = Some(3);
+    assert_ne!(document.hash(), other.hash());
+    assert_eq!(Capability::from_json(&document.to_json(), "x").unwrap(), document);
+}
