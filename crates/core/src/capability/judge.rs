@@ -229,7 +229,11 @@ fn window(rule: &Rule, query: &NodeQuery<'_>, broken: &mut Vec<Reason>) {
             reasons::KERNEL,
             rule,
             format!("kernel {found} along spatial axis {axis} (with dilation) is above the limit {max} of rule {id}"),
-            Some(format!("use a kernel of {max} or less, or several small ones in its place")),
+            Some(if query.is_global_pool() {
+                format!("pool in two steps: first with a kernel of {max} or less, then over what is left")
+            } else {
+                format!("use a kernel of {max} or less, or several small ones in its place")
+            }),
         ));
     }
     let area = dilated.iter().fold(1usize, |area, &extent| area.saturating_mul(extent));
@@ -418,6 +422,20 @@ fn modes(rule: &Rule, query: &NodeQuery<'_>, broken: &mut Vec<Reason>) {
                 Some(format!("use mode {allowed}")),
             ));
         }
+    }
+    if let Some(factors) = &rule.limits.resize_factors
+        && let Some((from, to)) = query.resize_extents().into_iter().flatten().find(|&(from, to)| {
+            from > 1 && from != to && !(to.is_multiple_of(from) && factors.contains(&(to / from)))
+        })
+    {
+        let texts: Vec<String> = factors.iter().map(ToString::to_string).collect();
+        let allowed = list(texts.iter().map(String::as_str));
+        broken.push(reason(
+            reasons::MODE,
+            rule,
+            format!("resize of extent {from} to {to} is not by a factor of rule {id}: {allowed}"),
+            Some(format!("enlarge by {allowed}")),
+        ));
     }
     if rule.limits.channel_axis
         && let Some((axis, rank)) = query.axis()

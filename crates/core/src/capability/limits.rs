@@ -70,7 +70,7 @@ pub struct Limits {
     /// Largest number of dimensions that are not 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub non_unit_dims_max: Option<usize>,
-    /// Largest kernel extent along each spatial axis, dilation included.
+    /// Largest kernel extent along each spatial axis, dilation included; a global pool's kernel is the whole image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel_max: Option<Vec<usize>>,
     /// Largest product of kernel extents, dilation included.
@@ -106,6 +106,9 @@ pub struct Limits {
     /// Modes of a resize: `nearest`, `linear`, `cubic`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resize_modes: Option<Vec<String>>,
+    /// Whole factors by which a resize may enlarge spatial axes; an extent that stays, or is 1, always may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resize_factors: Option<Vec<usize>>,
     /// Modes of a padding: `constant`, `reflect`, `edge`, `wrap`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pad_modes: Option<Vec<String>>,

@@ -1,5 +1,7 @@
 //! The question a rule answers: the whole node, at one precision.
 
+use std::borrow::Cow;
+
 use crate::ir::{
     Activation, DType, Dim, Graph, Node, Op, PadMode, PoolAttributes, ResizeMode, Value, ValueId,
 };
@@ -18,9 +20,9 @@ pub struct NodeQuery<'a> {
 }
 
 /// A window that slides over the spatial axes: a kernel or a pool.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Window<'a> {
-    pub(super) kernel: &'a [usize],
+    pub(super) kernel: Cow<'a, [usize]>,
     pub(super) strides: &'a [usize],
     pub(super) dilations: &'a [usize],
 }
@@ -77,15 +79,27 @@ impl<'a> NodeQuery<'a> {
 
     pub(super) fn window(&self) -> Option<Window<'a>> {
         match &self.node.op {
-            Op::Conv { conv, .. } | Op::ConvTranspose { conv, .. } => {
-                Some(Window { kernel: &conv.kernel, strides: &conv.strides, dilations: &conv.dilations })
-            }
+            Op::Conv { conv, .. } | Op::ConvTranspose { conv, .. } => Some(Window {
+                kernel: (&conv.kernel).into(),
+                strides: &conv.strides,
+                dilations: &conv.dilations,
+            }),
             Op::MaxPool(PoolAttributes { kernel, strides, dilations, .. })
             | Op::AveragePool(PoolAttributes { kernel, strides, dilations, .. }) => {
-                Some(Window { kernel, strides, dilations })
+                Some(Window { kernel: kernel.into(), strides, dilations })
+            }
+            Op::GlobalMaxPool | Op::GlobalAveragePool => {
+                let extents = self.graph.value(self.node.input(0)?).extents()?;
+                let kernel = extents.get(2..)?.to_vec().into();
+                Some(Window { kernel, strides: &[], dilations: &[] })
             }
             _ => None,
         }
+    }
+
+    /// Whether the node pools over the whole image.
+    pub(super) fn is_global_pool(&self) -> bool {
+        matches!(self.node.op, Op::GlobalMaxPool | Op::GlobalAveragePool)
     }
 
     /// Channel groups and the number of input channels of a convolution.
@@ -114,6 +128,14 @@ impl<'a> NodeQuery<'a> {
             ResizeMode::Linear => "linear",
             ResizeMode::Cubic => "cubic",
         })
+    }
+
+    /// Input and output extents of a resize along each spatial axis, where known.
+    pub(super) fn resize_extents(&self) -> Option<Vec<(usize, usize)>> {
+        let Op::Resize(_) = &self.node.op else { return None };
+        let input = self.graph.value(self.node.input(0)?).extents()?;
+        let output = self.graph.value(*self.node.outputs.first()?).extents()?;
+        Some(input.into_iter().zip(output).skip(2).collect())
     }
 
     pub(super) fn pad_mode(&self) -> Option<&'static str> {

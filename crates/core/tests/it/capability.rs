@@ -1,7 +1,9 @@
 //! Capability documents: what a rule says of a node, and what a wrong document is told.
 
 use fewbit_core::capability::{Capability, NodeQuery, Support, Verdict};
-use fewbit_core::ir::{Activation, Graph};
+use fewbit_core::ir::{
+    Activation, CoordinateMode, Graph, NearestMode, Op, ResizeAttributes, ResizeMode, Tensor,
+};
 use fewbit_core::plan::Precision;
 use fewbit_testing::{ConvOptions, ModelBuilder};
 
@@ -108,6 +110,55 @@ fn each_limit_refuses_with_its_own_code_and_a_change_that_passes() {
         ));
     }
     insta::assert_snapshot!(messages);
+}
+
+/// The document with a rule for pools and resizes in place of the one for convolutions.
+fn shaped(limits: &str) -> Capability {
+    let rule = DOCUMENT.split("[[processors.rules]]").nth(1).unwrap();
+    let other = format!(
+        "\nid = \"shaped\"\nops = [\"Resize\", \"GlobalAveragePool\"]\nprecisions = [\"w8a8\"]\nsupport = \"native\"\n\
+         activations = {{ dtypes = [\"i8\"], symmetry = \"affine\" }}\nlimits = {{ {limits} }}\n\
+         source = \"this test\"\n\n"
+    );
+    Capability::from_toml(&DOCUMENT.replace(rule, &other), "shaped.toml").unwrap()
+}
+
+#[test]
+fn the_kernel_of_a_global_pool_is_the_whole_image() {
+    let document = shaped("kernel_max = [7, 7]");
+    for (extent, expected) in [(7, vec![]), (8, vec!["CAP-KERNEL"])] {
+        let mut model = ModelBuilder::new("pool", 1);
+        let x = model.input("x", &[1, 4, 5, extent]);
+        let y = model.global_average_pool(x);
+        let graph = model.finish(&[y]);
+        let (_, node) = graph.nodes().next().unwrap();
+        let verdict = document.processors[0].judge(&NodeQuery::new(&graph, node, Precision::W8A8));
+        assert_eq!(codes(&verdict), expected, "{extent}");
+    }
+}
+
+#[test]
+fn resizes_enlarge_by_the_listed_factors_only() {
+    let document = shaped("resize_factors = [2, 4]");
+    let cases: [(usize, usize, &[&str]); 6] =
+        [(6, 12, &[]), (6, 24, &[]), (6, 6, &[]), (1, 7, &[]), (6, 18, &["CAP-MODE"]), (6, 3, &["CAP-MODE"])];
+    for (from, to, expected) in cases {
+        let mut model = ModelBuilder::new("resize", 1);
+        let x = model.input("x", &[1, 2, from, 6]);
+        let sizes = model.constant("sizes", Tensor::from_slice(&[4], &[1i64, 2, to as i64, 6]).unwrap());
+        let attributes = ResizeAttributes {
+            mode: ResizeMode::Nearest,
+            coordinates: CoordinateMode::Asymmetric,
+            nearest: NearestMode::Floor,
+            cubic: -0.75,
+            exclude_outside: false,
+        };
+        let y = model.op_with("resize", Op::Resize(attributes), &[Some(x), None, None, Some(sizes)]);
+        let graph = model.finish(&[y]);
+        let (_, node) = graph.nodes().next().unwrap();
+        let verdict = document.processors[0].judge(&NodeQuery::new(&graph, node, Precision::W8A8));
+        assert_eq!(codes(&verdict), expected, "{from} to {to}");
+    }
 }
 
 #[test]
