@@ -1,3 +1,48 @@
-//! The program fewbit.
+//! The program `fewbit`: the only crate that prints, parses arguments and names concrete backends.
+//!
+//! Each command is one module under `commands` with one function `run`; what several need (loading models, opening
+//! devices, progress, output) has a module of its own. Results go to stdout, progress and messages to stderr.
 
-fn main() {}
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is this crate's work")]
+
+mod args;
+mod commands;
+mod config;
+mod devices;
+mod failure;
+mod files;
+mod model;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+/// What a command found, which decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Done, or the answer is yes.
+    Yes,
+    /// The answer is no: not deployable, below the threshold.
+    No,
+}
+
+fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let filter = EnvFilter::try_from_env("FEWBIT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let json = arguments.format == args::Format::Json;
+    // A panic is a defect of ours: it gets its own exit code and a sentence, not only a trace.
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::run(arguments)));
+    match outcome {
+        Ok(Ok(Answer::Yes)) => ExitCode::SUCCESS,
+        Ok(Ok(Answer::No)) => ExitCode::from(1),
+        Ok(Err(error)) => failure::report(&error, json),
+        Err(_) => {
+            eprintln!("error: fewbit stopped because of a defect of its own; please report the lines above");
+            ExitCode::from(4)
+        }
+    }
+}

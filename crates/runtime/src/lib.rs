@@ -1,1 +1,9 @@
-//! Sessions: takes a program to an executable on a device and runs it.
+//! Running programs on devices: sessions, and what a run costs this process.
+//!
+//! A [`Session`] is a compiled program with the contexts that its callers share.
+
+mod memory;
+mod session;
+
+pub use memory::peak_memory_bytes;
+pub use session::Session;

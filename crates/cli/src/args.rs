@@ -1,0 +1,275 @@
+//! The command line, as clap parses it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fewbit_calibrate::dataset::Preprocess;
+use fewbit_calibrate::observe::Method;
+use fewbit_core::plan::Precision;
+
+/// Says what a model will do on a device before deployment, quantizes it for the device, and runs it exactly.
+#[derive(Debug, Parser)]
+#[command(name = "fewbit", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Form of the output on stdout.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for people.
+    Text,
+    /// One JSON object for scripts.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows a model: operators, shapes, sizes and cost.
+    Inspect(Inspect),
+    /// Lists the device descriptions, or shows one.
+    Targets(Targets),
+    /// Lists the backends of this machine, and why others are absent.
+    Backends,
+    /// Says what of a model runs natively on a target, what does not, and why. Exit code 1 if it cannot be deployed.
+    Check(Check),
+    /// Runs a float model over data and writes what values it saw.
+    Calibrate(Calibrate),
+    /// Decides the precision of every node for a target, with a reason for each.
+    Plan(Plan),
+    /// Quantizes a float model for a target.
+    Quantize(Quantize),
+    /// Runs a model on given inputs.
+    Run(Run),
+    /// Measures accuracy, and agreement with the float model. Exit code 1 below the threshold.
+    Eval(Eval),
+    /// Measures the time of one inference; several models are measured in turns, side by side.
+    Bench(Bench),
+    /// Explains a code that a message or a reason carries.
+    Explain(Explain),
+}
+
+/// The model and its shapes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ModelArguments {
+    /// ONNX model.
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArguments,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ShapeArguments {
+    /// Fixes the free dimensions of an input: NAME=1,3,224,224. May be repeated.
+    #[arg(long, value_name = "NAME=D,D,…")]
+    pub(crate) shape: Vec<String>,
+}
+
+/// The data and what happens to pictures.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DataArguments {
+    /// Folder of images (with labels.csv), .npz, .npy, or folder of .npy files named after the inputs.
+    #[arg(long)]
+    pub(crate) data: Option<PathBuf>,
+    /// What happens to pictures: resize=256,crop=224,mean=127.5,std=127.5,layout=nchw,channels=rgb.
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub(crate) preprocess: Option<Preprocess>,
+    /// Use at most this many samples.
+    #[arg(long, value_name = "N")]
+    pub(crate) samples: Option<usize>,
+}
+
+/// Where to run.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeviceArguments {
+    /// Backend that runs the model.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) backend: Option<String>,
+    /// Threads of one run (default: all processors).
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// How precise the plan may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyArgument {
+    F32,
+    F16,
+    #[value(name = "w8a8-dynamic")]
+    W8a8Dynamic,
+    W8a8,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    /// Show the model as it is after the passes, one line a node.
+    #[arg(long)]
+    pub(crate) graph: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Targets {
+    /// Target to show: a name, or a file.
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    /// Target: a name (see `fewbit targets`) or a file. May be repeated.
+    #[arg(long, short)]
+    pub(crate) target: Vec<String>,
+    /// Precision to aim for.
+    #[arg(long, value_enum, default_value_t = StrategyArgument::W8a8)]
+    pub(crate) strategy: StrategyArgument,
+    /// List every node, not only those that do not run natively.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Calibrate {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// File for the statistics.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+}
+
+/// Where ranges come from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RangeArguments {
+    /// Statistics written by `fewbit calibrate`.
+    #[arg(long, conflicts_with = "data")]
+    pub(crate) stats: Option<PathBuf>,
+    /// How ranges follow from what was seen: min-max, moving-average, percentile=99.99, mse or entropy.
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) ranges: Option<Method>,
+}
+
+/// What a plan is asked for.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PlanArguments {
+    /// Target: a name (see `fewbit targets`) or a file.
+    #[arg(long, short)]
+    pub(crate) target: Option<String>,
+    /// Precision to aim for.
+    #[arg(long, value_enum, default_value_t = StrategyArgument::W8a8)]
+    pub(crate) strategy: StrategyArgument,
+    /// Keeps a node at a precision: NODE=PRECISION. May be repeated.
+    #[arg(long, value_name = "NODE=PRECISION", value_parser = pin)]
+    pub(crate) pin: Vec<(String, Precision)>,
+}
+
+fn pin(text: &str) -> Result<(String, Precision), String> {
+    let (node, precision) =
+        text.rsplit_once('=').ok_or_else(|| format!("expected NODE=PRECISION, found `{text}`"))?;
+    Ok((node.to_owned(), precision.parse().map_err(|error| format!("{error}"))?))
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArguments,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// File for the plan.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quantize {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArguments,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// Plan written by `fewbit plan`; then neither data nor statistics are needed.
+    #[arg(long = "plan", conflicts_with_all = ["data", "stats", "pin"], value_name = "PLAN")]
+    pub(crate) plan_file: Option<PathBuf>,
+    /// Report the noise that quantization adds to each value, over this many samples.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "16")]
+    pub(crate) layers: Option<usize>,
+    /// File for the quantized model (.onnx); the plan is written beside it.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// Array for an input: NAME=FILE.npy. May be repeated.
+    #[arg(long, short, value_name = "NAME=FILE.npy")]
+    pub(crate) input: Vec<String>,
+    /// Folder for the outputs, one NAME.npy each.
+    #[arg(long, short)]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// Float model that this one was made from.
+    #[arg(long, value_name = "FLOAT_MODEL")]
+    pub(crate) reference: Option<PathBuf>,
+    /// Largest loss of top-1 accuracy against the reference, in points; above it the exit code is 1.
+    #[arg(long, value_name = "POINTS", requires = "reference")]
+    pub(crate) max_drop: Option<f64>,
+    /// Smallest agreement with the reference, in percent; below it the exit code is 1.
+    #[arg(long, value_name = "PERCENT", requires = "reference")]
+    pub(crate) min_agreement: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    /// ONNX models, float or quantized.
+    #[arg(required = true)]
+    pub(crate) models: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) shapes: ShapeArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// Time of every node.
+    #[arg(long)]
+    pub(crate) profile: bool,
+    /// Runs of each model that are measured.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub(crate) iterations: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Code such as CAP-STRIDE; without one, all are listed.
+    pub(crate) code: Option<String>,
+}

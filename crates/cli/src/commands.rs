@@ -1,0 +1,43 @@
+//! The commands, one module each.
+
+mod backends;
+mod bench;
+mod calibrate;
+mod eval;
+mod normalisation;
+mod run;
+
+use anyhow::Result;
+use fewbit_calibrate::dataset::{Dataset, InputSpec, Preprocess};
+
+use crate::Answer;
+use crate::args::{Arguments, Command, DataArguments};
+use crate::config::Config;
+use crate::failure::Usage;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
+    let config = Config::load()?;
+    let format = arguments.format;
+    match arguments.command {
+        Command::Backends => backends::run(format),
+        Command::Calibrate(arguments) => calibrate::run(&arguments, format, &config),
+        Command::Run(arguments) => run::run(&arguments, format, &config),
+        Command::Eval(arguments) => eval::run(&arguments, format, &config),
+        Command::Bench(arguments) => bench::run(&arguments, format, &config),
+        _ => anyhow::bail!("soon"),
+    }
+}
+
+/// Opens the data that the command line or `fewbit.toml` names.
+fn dataset(arguments: &DataArguments, inputs: &[InputSpec], config: &Config) -> Result<Dataset> {
+    let path = arguments.data.as_ref().or(config.data.as_ref()).ok_or_else(|| {
+        Usage::new("expected data, found none").help("give --data with a folder of images, an .npz or .npy files")
+    })?;
+    let preprocess = match (&arguments.preprocess, &config.preprocess) {
+        (Some(preprocess), _) => preprocess.clone(),
+        (None, Some(text)) => text.parse()?,
+        (None, None) => Preprocess::default(),
+    };
+    Ok(Dataset::open(path, inputs, preprocess)?)
+}

@@ -1,0 +1,208 @@
+//! `fewbit bench`: the time of one inference, several models in turns.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use fewbit_core::backend::{CompileOptions, Context, MemoryUse, NodeTime};
+use fewbit_core::ir::{DType, Tensor};
+use serde::Serialize;
+
+use crate::args::{Bench, Format};
+use crate::config::Config;
+use crate::model::Model;
+use crate::{Answer, devices, output, progress};
+
+/// Time that a model is run before it is measured.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+#[derive(Serialize)]
+struct Row {
+    model: String,
+    median_ms: f64,
+    min_ms: f64,
+    p95_ms: f64,
+    threads: usize,
+    iterations: usize,
+    load_ms: f64,
+    peak_memory_bytes: Option<u64>,
+    weights_bytes: usize,
+    activations_bytes: usize,
+    file_bytes: u64,
+    device: String,
+    /// Energy of one inference; `None` where no counter was found.
+    energy_mj: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    profile: Vec<Node>,
+}
+
+#[derive(Serialize)]
+struct Node {
+    node: String,
+    kernel: String,
+    us: f64,
+}
+
+struct Subject {
+    row: Row,
+    context: Box<dyn Context>,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+    times: Vec<Duration>,
+}
+
+impl Subject {
+    fn once(&mut self) -> Result<Duration> {
+        let start = Instant::now();
+        self.context.run(&self.inputs, &mut self.outputs)?;
+        Ok(start.elapsed())
+    }
+}
+
+pub(crate) fn run(arguments: &Bench, format: Format, config: &Config) -> Result<Answer> {
+    let device = devices::open(&arguments.device, config)?;
+    let threads = devices::threads(&arguments.device, config);
+    let mut options = CompileOptions::threads(threads);
+    if arguments.profile {
+        options = options.with_profile();
+    }
+    let mut subjects = Vec::new();
+    for path in &arguments.models {
+        let start = Instant::now();
+        let model = Model::load(path, &arguments.shapes.shape, config)?;
+        let executable = device.compile(&model.graph, &options)?;
+        let MemoryUse { weights, activations, scratch } = executable.memory();
+        let inputs = executable.inputs().iter().enumerate().map(|(seed, spec)| random(spec.dtype, &spec.extents, seed));
+        let inputs = inputs.collect::<Result<_>>()?;
+        let outputs = executable
+            .outputs()
+            .iter()
+            .map(|spec| Tensor::zeros(spec.dtype, &spec.extents))
+            .collect::<Result<_, _>>()?;
+        let context = executable.context()?;
+        let row = Row {
+            model: path.display().to_string(),
+            median_ms: 0.0,
+            min_ms: 0.0,
+            p95_ms: 0.0,
+            threads,
+            iterations: arguments.iterations.max(1),
+            load_ms: start.elapsed().as_secs_f64() * 1e3,
+            peak_memory_bytes: None,
+            weights_bytes: weights,
+            activations_bytes: activations + scratch,
+            file_bytes: model.file_bytes,
+            device: format!("{} ({})", device.info().title, device.info().detail),
+            energy_mj: None,
+            profile: Vec::new(),
+        };
+        subjects.push(Subject { row, context, inputs, outputs, times: Vec::new() });
+    }
+    measure(&mut subjects, arguments.iterations.max(1), arguments.profile)?;
+    let rows: Vec<Row> = subjects.into_iter().map(|subject| subject.row).collect();
+    if let [row] = rows.as_slice() {
+        output::print(format, row, || render(&rows))?;
+    } else {
+        output::print(format, &serde_json::json!({ "models": rows }), || render(&rows))?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// Runs the subjects in turns, so that what disturbs one disturbs all, and fills in their figures.
+fn measure(subjects: &mut [Subject], iterations: usize, profile: bool) -> Result<()> {
+    for subject in subjects.iter_mut() {
+        let start = Instant::now();
+        while start.elapsed() < WARM_UP {
+            subject.once()?;
+        }
+    }
+    let bar = progress::bar("bench", iterations);
+    let mut node_times: Vec<Vec<Vec<NodeTime>>> = subjects.iter().map(|_| Vec::new()).collect();
+    for _ in 0..iterations {
+        for (subject, profiles) in subjects.iter_mut().zip(&mut node_times) {
+            let time = subject.once()?;
+            subject.times.push(time);
+            if profile {
+                profiles.push(subject.context.profile());
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let peak = fewbit_runtime::peak_memory_bytes();
+    for (subject, profiles) in subjects.iter_mut().zip(node_times) {
+        subject.times.sort_unstable();
+        let times = &subject.times;
+        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize].as_secs_f64() * 1e3;
+        subject.row.median_ms = at(0.5);
+        subject.row.min_ms = at(0.0);
+        subject.row.p95_ms = at(0.95);
+        subject.row.peak_memory_bytes = peak;
+        subject.row.profile = median_profile(&profiles);
+    }
+    Ok(())
+}
+
+/// The median time of each node over the runs.
+fn median_profile(profiles: &[Vec<NodeTime>]) -> Vec<Node> {
+    let Some(first) = profiles.first() else { return Vec::new() };
+    first
+        .iter()
+        .enumerate()
+        .map(|(index, time)| {
+            let mut times: Vec<u64> =
+                profiles.iter().filter_map(|profile| profile.get(index)).map(|time| time.nanoseconds).collect();
+            times.sort_unstable();
+            let us = times.get(times.len() / 2).copied().unwrap_or(0) as f64 / 1e3;
+            Node { node: time.node.clone(), kernel: time.kernel.clone(), us }
+        })
+        .collect()
+}
+
+/// Reproducible inputs: values spread over [-1, 1] for floats, small numbers for integers.
+fn random(dtype: DType, extents: &[usize], seed: usize) -> Result<Tensor> {
+    let elements: usize = extents.iter().product();
+    let mut state = seed as u64 + 1;
+    let values: Vec<f64> = (0..elements)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let unit = (state >> 33) as f64 / f64::from(1u32 << 31);
+            if dtype.is_float() { 2.0 * unit - 1.0 } else { (unit * 2.0).floor() }
+        })
+        .collect();
+    Ok(Tensor::from_f64(dtype, extents, &values)?)
+}
+
+fn render(rows: &[Row]) -> String {
+    let first = rows.first().map_or(1.0, |row| row.median_ms);
+    let megabytes = |bytes: f64| format!("{:.2}", bytes / 1e6);
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.model.clone(),
+            format!("{:.3}", row.median_ms),
+            format!("{:.3}", row.min_ms),
+            format!("{:.3}", row.p95_ms),
+            format!("{:.2}", row.median_ms / first),
+            megabytes(row.file_bytes as f64),
+            megabytes(row.weights_bytes as f64),
+            megabytes(row.activations_bytes as f64),
+        ]
+    });
+    let mut text = fewbit_report::table(
+        &["model", "median ms", "min ms", "p95 ms", "ratio", "file MB", "packed MB", "activations MB"],
+        cells,
+    );
+    if let Some(row) = rows.first() {
+        text.push_str(&format!("\n{}, {} thread(s), {} runs in turns", row.device, row.threads, row.iterations));
+        text.push_str("\nenergy: no counter was read");
+    }
+    for row in rows.iter().filter(|row| !row.profile.is_empty()) {
+        let total: f64 = row.profile.iter().map(|node| node.us).sum();
+        let cells = row.profile.iter().map(|node| {
+            let share = 100.0 * node.us / total.max(f64::MIN_POSITIVE);
+            vec![node.node.clone(), node.kernel.clone(), format!("{:.1}", node.us), format!("{share:.1}")]
+        });
+        text.push_str(&format!("\n\n{}\n", row.model));
+        text.push_str(&fewbit_report::table(&["node", "kernel", "µs", "%"], cells));
+    }
+    text
+}

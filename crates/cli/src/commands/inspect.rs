@@ -1,0 +1,123 @@
+//! `fewbit inspect`: operators, shapes, sizes and cost.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use fewbit_core::{cost, ir};
+use serde::Serialize;
+
+use crate::args::{Format, Inspect};
+use crate::config::Config;
+use crate::model::Model;
+use crate::{Answer, output};
+
+#[derive(Serialize)]
+struct Document {
+    model: String,
+    hash: String,
+    file_bytes: u64,
+    constant_bytes: usize,
+    macs: u64,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    operators_in_file: BTreeMap<String, usize>,
+    operators: BTreeMap<String, usize>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize)]
+struct Port {
+    name: String,
+    dtype: String,
+    shape: String,
+}
+
+#[derive(Serialize)]
+struct Node {
+    name: String,
+    op: String,
+    shape: String,
+    macs: u64,
+    weight_bytes: usize,
+}
+
+pub(crate) fn run(arguments: &Inspect, format: Format, config: &Config) -> Result<Answer> {
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    if arguments.graph && format == Format::Text {
+        println!("{}", ir::text::render(&model.graph).trim_end());
+        return Ok(Answer::Yes);
+    }
+    let document = document(&model);
+    output::print(format, &document, || render(&document))?;
+    Ok(Answer::Yes)
+}
+
+fn document(model: &Model) -> Document {
+    let graph = &model.graph;
+    let shape = |id: ir::ValueId| graph.value(id).shape.as_ref().map(ToString::to_string).unwrap_or_default();
+    let port = |&id: &ir::ValueId| {
+        let value = graph.value(id);
+        Port { name: value.name.clone(), dtype: value.dtype.map(|d| d.to_string()).unwrap_or_default(), shape: shape(id) }
+    };
+    let count = |graph: &ir::Graph| {
+        let mut counts = BTreeMap::new();
+        for (_, node) in graph.nodes() {
+            *counts.entry(node.op.kind().to_string()).or_default() += 1;
+        }
+        counts
+    };
+    let nodes: Vec<Node> = graph
+        .nodes()
+        .map(|(_, node)| Node {
+            name: node.name.clone(),
+            op: node.op.kind().to_string(),
+            shape: node.outputs.first().map(|&id| shape(id)).unwrap_or_default(),
+            macs: cost::macs(graph, node),
+            weight_bytes: cost::weight_bytes(graph, node),
+        })
+        .collect();
+    Document {
+        model: model.path.display().to_string(),
+        hash: model.hash.clone(),
+        file_bytes: model.file_bytes,
+        constant_bytes: model.constant_bytes(),
+        macs: nodes.iter().map(|node| node.macs).sum(),
+        inputs: graph.inputs.iter().map(port).collect(),
+        outputs: graph.outputs.iter().map(port).collect(),
+        operators_in_file: count(&model.source),
+        operators: count(graph),
+        nodes,
+    }
+}
+
+fn render(document: &Document) -> String {
+    let ports = |ports: &[Port]| {
+        ports.iter().map(|port| format!("{} {}{}", port.name, port.dtype, port.shape)).collect::<Vec<_>>().join(", ")
+    };
+    let counts = |counts: &BTreeMap<String, usize>| {
+        counts.iter().map(|(op, count)| format!("{op} {count}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = format!(
+        "{}\n  file       {:.2} MB, constants {:.2} MB, {:.1} M multiply-adds\n  inputs     {}\n  outputs    {}\n  \
+         in file    {}\n  after the passes {}\n\n",
+        document.model,
+        document.file_bytes as f64 / 1e6,
+        document.constant_bytes as f64 / 1e6,
+        document.macs as f64 / 1e6,
+        ports(&document.inputs),
+        ports(&document.outputs),
+        counts(&document.operators_in_file),
+        counts(&document.operators),
+    );
+    let rows = document.nodes.iter().map(|node| {
+        vec![
+            node.name.clone(),
+            node.op.clone(),
+            node.shape.clone(),
+            format!("{:.3}", node.macs as f64 / 1e6),
+            format!("{:.1}", node.weight_bytes as f64 / 1e3),
+        ]
+    });
+    text.push_str(&fewbit_report::table(&["node", "operator", "output", "M multiply-adds", "weights kB"], rows));
+    text
+}

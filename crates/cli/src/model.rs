@@ -1,0 +1,113 @@
+//! Models from files to graphs that are ready to plan or run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use fewbit_core::ir::{DType, Graph};
+use fewbit_core::{infer, ir, pass};
+use fewbit_onnx::ImportOptions;
+
+use crate::config::Config;
+use crate::failure::Usage;
+
+/// A model that was read, with its shapes fixed, before and after the passes.
+pub(crate) struct Model {
+    /// Where it came from.
+    pub(crate) path: PathBuf,
+    /// Bytes of the file (without external data).
+    pub(crate) file_bytes: u64,
+    /// As the file says.
+    pub(crate) source: Graph,
+    /// After the passes.
+    pub(crate) graph: Graph,
+    /// Hash of [`Model::graph`].
+    pub(crate) hash: String,
+}
+
+impl Model {
+    /// Reads a model, fixes its shapes and runs the passes. A leading dimension that is still free becomes 1.
+    pub(crate) fn load(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
+        let file_bytes =
+            std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+        let given = config.shape.iter().filter(|_| shapes.is_empty()).chain(shapes);
+        let fixed = given.map(|shape| parse_shape(shape)).collect::<Result<_>>()?;
+        let mut source = fewbit_onnx::open(path, &ImportOptions::fixed(fixed, Some(1)))
+            .with_context(|| format!("cannot import {}", path.display()))?;
+        infer::infer(&mut source)?;
+        let mut graph = source.clone();
+        pass::optimize(&mut graph, &mut |name, graph, changes| {
+            tracing::debug!(pass = name, nodes = graph.node_count(), changes, "pass done");
+        })?;
+        infer::require_fixed(&graph)?;
+        let hash = ir::hash::hash(&graph);
+        Ok(Self { path: path.to_owned(), file_bytes, source, graph, hash })
+    }
+
+    /// Whether the model computes in float only, so that it can be calibrated and quantized.
+    pub(crate) fn is_float(&self) -> bool {
+        self.graph.value_ids().all(|id| self.graph.value(id).quant.is_none())
+    }
+
+    /// Refuses a model that is quantized already.
+    pub(crate) fn require_float(&self) -> Result<()> {
+        if self.is_float() {
+            return Ok(());
+        }
+        Err(Usage::new(format!("{}: expected a float model, found one that is quantized already", self.path.display()))
+            .help("give the float model it was made from")
+            .into())
+    }
+
+    /// Bytes of all constants.
+    pub(crate) fn constant_bytes(&self) -> usize {
+        constant_bytes(&self.graph)
+    }
+}
+
+/// Bytes of all constants of a graph.
+pub(crate) fn constant_bytes(graph: &Graph) -> usize {
+    graph.value_ids().filter_map(|id| graph.value(id).constant.as_ref()).map(|tensor| tensor.bytes().len()).sum()
+}
+
+/// The graph's inputs as a dataset must give them.
+pub(crate) fn input_specs(graph: &Graph) -> Vec<fewbit_calibrate::dataset::InputSpec> {
+    graph
+        .inputs
+        .iter()
+        .map(|&id| {
+            let value = graph.value(id);
+            fewbit_calibrate::dataset::InputSpec {
+                name: value.name.clone(),
+                dtype: value.dtype.unwrap_or(DType::F32),
+                extents: value.extents().unwrap_or_default(),
+            }
+        })
+        .collect()
+}
+
+/// Reads NAME=1,3,224,224.
+fn parse_shape(text: &str) -> Result<(String, Vec<usize>)> {
+    let parsed = text.rsplit_once('=').and_then(|(name, extents)| {
+        let extents: Option<Vec<usize>> =
+            extents.split([',', 'x']).map(|part| part.trim().parse().ok().filter(|&extent| extent > 0)).collect();
+        Some((name.to_owned(), extents?))
+    });
+    parsed.ok_or_else(|| {
+        Usage::new(format!("expected --shape NAME=1,3,224,224, found `{text}`"))
+            .help("the input's name and its extents; see `fewbit inspect`")
+            .into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_read_and_nonsense_refused() {
+        assert_eq!(parse_shape("a=b=1,3,2").unwrap(), ("a=b".to_owned(), vec![1, 3, 2]));
+        for bad in ["x", "x=", "x=1,-3", "x=1,a", "x=0"] {
+            assert!(parse_shape(bad).is_err(), "{bad}");
+        }
+    }
+}
