@@ -19,6 +19,8 @@ pub use document::{
     Processor, ProcessorKind, Roofline, Rounding, SharedScale,
 };
 pub use limits::{FusedClamp, Groups, Limits};
+pub(crate) use document::hexadecimal;
 pub use query::NodeQuery;
+pub(crate) use query::operands;
 pub use rule::{Level, Rule, WeightForm, WeightGranularity};
 pub use verdict::{Reason, Support, Verdict};

@@ -9,12 +9,14 @@
 
 pub mod backend;
 pub mod capability;
+pub mod cost;
 pub mod error;
 pub mod infer;
 pub mod ir;
 pub mod lower;
 pub mod pass;
 pub mod plan;
+pub mod planner;
 pub mod quant;
 pub mod reference;
 pub mod target;

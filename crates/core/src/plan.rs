@@ -1,8 +1,17 @@
 //! Plans: where and at which precision each node of a graph runs, and why.
 //!
-//! Owns [`Plan`] and its parts, as JSON on disk. What a model computes is [`Graph`](crate::ir::Graph); a plan
-//! names nodes and values of one graph by name and carries that graph's hash.
+//! Owns [`Plan`] and its parts, as JSON on disk, and the check that holds a plan to its graph and target. What a model
+//! computes is [`Graph`](crate::ir::Graph); a plan names nodes and values of one graph by name and carries that graph's
+//! hash. Making plans is [`planner`](crate::planner)'s work.
 
+mod document;
 mod precision;
+mod strategy;
+mod verify;
 
+pub use document::{
+    Assignment, Boundary, BoundaryKind, Origin, Plan, Refusal, RunnerUp, Subject, TensorPlan, Totals,
+};
 pub use precision::{ParsePrecisionError, Precision};
+pub use strategy::{ParseStrategyError, Strategy};
+pub use verify::verify;

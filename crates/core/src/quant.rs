@@ -5,6 +5,8 @@
 
 pub mod convert;
 mod params;
+mod ranges;
 pub mod weights;
 
 pub use params::{Granularity, QuantParams, Scheme, Symmetry};
+pub use ranges::Ranges;

@@ -258,7 +258,7 @@ pub struct Energy {
 }
 
 /// The version alone: read first, so that another version gives one clear error.
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 struct Version {
     schema: Option<u32>,
 }
@@ -381,5 +381,10 @@ fn malformed(place: &str, line: Option<usize>, message: &str) -> CoreError {
 
 /// Bytes as lower-case hexadecimal.
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).expect("a nibble is below 16");
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+        text
+    })
 }

@@ -54,6 +54,7 @@ impl FusedClamp {
 /// that the node reads or writes, unless said otherwise; batch is the first of at least three dimensions.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the document")]
 pub struct Limits {
     /// Allowed ranks of the first input.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -125,6 +125,16 @@ reasons! {
     NO_WEIGHTS = "CAP-NO-WEIGHTS", "no weights to quantize",
         "The precision asked for is about constant weights, and this node has none.",
         "Nothing has to change.";
+    INTEGER = "CAP-INTEGER", "no integer arithmetic",
+        "The one integer arithmetic that every backend must equal has no rule for this operator, or for these types \
+         and operands, so no device could run it in integers with a known result.",
+        "Nothing has to change: the node runs in float, with conversions around it.";
+    PARTITION = "CAP-PARTITION", "behind a node that runs elsewhere",
+        "The device runs one connected part of a model: what follows a node that runs elsewhere must run elsewhere too.",
+        "Remove the node that the message names, or move it to the end of the model.";
+    MEMORY = "CAP-MEMORY", "does not fit",
+        "What the memory must hold while the model runs is larger than the memory.",
+        "Choose a smaller precision, a smaller input or model, or a device with more memory.";
     LIVE = "CAP-LIVE", "the attached device refuses",
         "The capability document allows the node, but the device that is attached does not run it.",
         "Update the backend or the document: the two must agree.";

@@ -1,11 +1,14 @@
 //! Quantizing constant tensors: weights per channel, biases to 32 bits.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Granularity, QuantParams, Scheme};
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::ir::{DType, Tensor};
 
 /// How the scale of weights follows from their values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WeightRule {
     /// The largest magnitude gets the largest code.
     AbsMax,

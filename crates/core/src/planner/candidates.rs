@@ -1,0 +1,145 @@
+//! Candidates: what the processors of a target say to a node at each precision of a strategy.
+
+use super::{Request, eligible};
+use crate::capability::{NodeQuery, Processor, Reason, Support, Verdict, reasons};
+use crate::cost::{self, Cost, Estimate};
+use crate::error::Result;
+use crate::ir::Node;
+use crate::plan::{Precision, Strategy};
+use crate::quant::{Granularity, Scheme, Symmetry};
+
+/// One way to run a node.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// Index of the processor in the target.
+    pub(super) processor: usize,
+    pub(super) precision: Precision,
+    pub(super) verdict: Verdict,
+    /// Form of integer weights where the rule's preferred one is not the default.
+    pub(super) weights: Option<Scheme>,
+    pub(super) cost: Cost,
+    pub(super) estimate: Estimate,
+    /// Why it may not be chosen although the processor runs it.
+    pub(super) banned: Vec<Reason>,
+}
+
+impl Candidate {
+    /// Whether it may be chosen.
+    pub(super) fn runs(&self) -> bool {
+        self.verdict.is_supported() && self.banned.is_empty()
+    }
+
+    /// Why it was not chosen, as far as it is the processor's or the planner's doing.
+    pub(super) fn reasons(&self) -> Vec<Reason> {
+        self.verdict.reasons.iter().chain(&self.banned).cloned().collect()
+    }
+}
+
+/// The candidates of `node`, the preferred one first: processors in the target's order, each at the precisions of the
+/// strategy.
+pub(super) fn of(
+    request: &Request<'_>,
+    activation: Option<Scheme>,
+    node: &Node,
+    pin: Option<Precision>,
+) -> Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    for (index, processor) in request.target.processors.iter().enumerate() {
+        let precisions = match (pin, eligible::own_precision(request.graph, node)) {
+            (Some(precision), _) | (None, Some(precision)) => vec![precision],
+            (None, None) => precisions(request.strategy, processor, node),
+        };
+        for precision in precisions {
+            candidates.push(ask(request, activation, node, index, processor, precision)?);
+        }
+    }
+    Ok(candidates)
+}
+
+/// The precisions that a strategy tries on a processor, the preferred one first.
+fn precisions(strategy: Strategy, processor: &Processor, node: &Node) -> Vec<Precision> {
+    // The faster of the two floats; without figures the more precise one.
+    let rate = |precision| processor.gmacs(precision).unwrap_or(0.0);
+    let (half, single) = (rate(Precision::F16), rate(Precision::F32));
+    let covers = |precision| processor.rules.iter().any(|rule| rule.precisions.contains(&precision));
+    let half_first = covers(Precision::F16) && (!covers(Precision::F32) || half > single);
+    let floats =
+        if half_first { [Precision::F16, Precision::F32] } else { [Precision::F32, Precision::F16] };
+    match strategy {
+        Strategy::F32 => vec![Precision::F32],
+        Strategy::F16 => vec![Precision::F16, Precision::F32],
+        Strategy::W8A8Dynamic if !node.op.has_weights() => floats.to_vec(),
+        Strategy::W8A8Dynamic | Strategy::W8A8 => {
+            [&[strategy.precision()], &floats[..]].concat()
+        }
+    }
+}
+
+/// What the processor says.
+fn ask(
+    request: &Request<'_>,
+    activation: Option<Scheme>,
+    node: &Node,
+    index: usize,
+    processor: &Processor,
+    precision: Precision,
+) -> Result<Candidate> {
+    let graph = request.graph;
+    let verdict = if node.op.is_conversion() {
+        // What another tool wrote between forms; the processor that runs the neighbours converts.
+        Verdict::native("conversion")
+    } else {
+        processor.judge(&NodeQuery::new(graph, node, precision))
+    };
+    let cost = cost::node(graph, node, precision);
+    let estimate = cost::estimate(processor, precision, &cost);
+    let mut candidate = Candidate {
+        processor: index,
+        precision,
+        weights: None,
+        verdict,
+        cost,
+        estimate,
+        banned: Vec::new(),
+    };
+    if eligible::own_precision(graph, node).is_some() {
+        return Ok(candidate);
+    }
+    candidate.banned = eligible::obstacles(request, activation, node, precision)?;
+    if let Some(rule) = candidate.verdict.rule.as_deref().and_then(|id| processor.rule(id)) {
+        if precision.has_integer_activations()
+            && let (Some(form), Some(scheme)) = (&rule.activations, activation)
+            && !form.dtypes.contains(&scheme.dtype)
+        {
+            candidate.banned.push(Reason {
+                code: reasons::ACTIVATION_TYPE.into(),
+                rule: Some(rule.id.clone()),
+                message: format!("the plan stores activations as {}, rule {} takes others", scheme.dtype, rule.id),
+                fix: None,
+            });
+        }
+        if precision.has_integer_weights() && node.op.has_weights() {
+            candidate.weights = rule.weights.as_ref().and_then(|form| {
+                use crate::capability::WeightGranularity;
+                let per_tensor = form.granularities.first() == Some(&WeightGranularity::PerTensor);
+                per_tensor.then(|| Scheme {
+                    dtype: form.dtypes.first().copied().unwrap_or(crate::ir::DType::I8),
+                    symmetry: Symmetry::Symmetric,
+                    granularity: Granularity::PerTensor,
+                })
+            });
+        }
+    }
+    Ok(candidate)
+}
+
+/// The index of the best candidate: the first native one; else the first emulated float, since emulated integers are
+/// slower than that; else the first emulated one.
+pub(super) fn choose(candidates: &[Candidate]) -> Option<usize> {
+    let first = |accept: &dyn Fn(&Candidate) -> bool| {
+        candidates.iter().position(|candidate| candidate.runs() && accept(candidate))
+    };
+    first(&|candidate| candidate.verdict.support == Support::Native)
+        .or_else(|| first(&|candidate| !candidate.precision.has_integer_activations()))
+        .or_else(|| first(&|_| true))
+}
