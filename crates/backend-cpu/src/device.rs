@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fewbit_core::backend::{
     Availability, Backend, CompileOptions, Device, DeviceInfo, Executable, TensorSpec,
 };
-use fewbit_core::capability::{Reason, Verdict};
+use fewbit_core::capability::{Capability, Reason, Verdict, reasons};
 use fewbit_core::error::Result;
 use fewbit_core::ir::{Graph, Op, ValueId};
 use fewbit_core::{CoreError, CoreErrorKind, infer};
@@ -88,6 +88,10 @@ impl Device for CpuDevice {
         &self.info
     }
 
+    fn capabilities(&self) -> Result<Capability> {
+        crate::capability::document(&self.info.title, self.token.tier())
+    }
+
     fn supports(&self, program: &Graph) -> Result<Vec<Verdict>> {
         let tier = self.token.tier();
         Ok(program
@@ -98,7 +102,7 @@ impl Device for CpuDevice {
                 };
                 let opaque = matches!(node.op, Op::Opaque { .. });
                 let reason = Reason {
-                    code: if opaque { "CAP-OPERATOR" } else { "CAP-KERNEL" }.to_owned(),
+                    code: if opaque { reasons::OP } else { reasons::EMULATED }.to_owned(),
                     rule: None,
                     message,
                     fix: None,

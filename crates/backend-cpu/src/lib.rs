@@ -6,6 +6,7 @@
 //! said so by its verdict.
 
 mod buffer;
+mod capability;
 mod compile;
 mod device;
 mod execute;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fewbit_calibrate::dataset::Preprocess;
 use fewbit_calibrate::observe::Method;
-use fewbit_core::plan::Precision;
+use fewbit_core::plan::{Precision, Strategy};
 
 /// Says what a model will do on a device before deployment, quantizes it for the device, and runs it exactly.
 #[derive(Debug, Parser)]
@@ -102,6 +102,17 @@ pub(crate) enum StrategyArgument {
     #[value(name = "w8a8-dynamic")]
     W8a8Dynamic,
     W8a8,
+}
+
+impl From<StrategyArgument> for Strategy {
+    fn from(argument: StrategyArgument) -> Self {
+        match argument {
+            StrategyArgument::F32 => Strategy::F32,
+            StrategyArgument::F16 => Strategy::F16,
+            StrategyArgument::W8a8Dynamic => Strategy::W8A8Dynamic,
+            StrategyArgument::W8a8 => Strategy::W8A8,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

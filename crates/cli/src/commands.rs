@@ -3,9 +3,15 @@
 mod backends;
 mod bench;
 mod calibrate;
+mod check;
 mod eval;
+mod explain;
+mod inspect;
 mod normalisation;
+mod plan;
+mod quantize;
 mod run;
+mod targets;
 
 use anyhow::Result;
 use fewbit_calibrate::dataset::{Dataset, InputSpec, Preprocess};
@@ -25,14 +31,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
         Command::Run(arguments) => run::run(&arguments, format, &config),
         Command::Eval(arguments) => eval::run(&arguments, format, &config),
         Command::Bench(arguments) => bench::run(&arguments, format, &config),
-        _ => anyhow::bail!("soon"),
+        Command::Inspect(arguments) => inspect::run(&arguments, format, &config),
+        Command::Targets(arguments) => targets::run(&arguments, format, &config),
+        Command::Check(arguments) => check::run(&arguments, format, &config),
+        Command::Plan(arguments) => plan::run(&arguments, format, &config),
+        Command::Quantize(arguments) => quantize::run(&arguments, format, &config),
+        Command::Explain(arguments) => explain::run(&arguments, format),
     }
 }
 
 /// Opens the data that the command line or `fewbit.toml` names.
 fn dataset(arguments: &DataArguments, inputs: &[InputSpec], config: &Config) -> Result<Dataset> {
     let path = arguments.data.as_ref().or(config.data.as_ref()).ok_or_else(|| {
-        Usage::new("expected data, found none").help("give --data with a folder of images, an .npz or .npy files")
+        Usage::new("expected data, found none")
+            .help("give --data with a folder of images, an .npz or .npy files")
     })?;
     let preprocess = match (&arguments.preprocess, &config.preprocess) {
         (Some(preprocess), _) => preprocess.clone(),

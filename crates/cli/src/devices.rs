@@ -38,11 +38,16 @@ pub(crate) fn open(arguments: &DeviceArguments, config: &Config) -> Result<Arc<d
         }
     }
     match wanted {
-        Some(wanted) => Err(Usage::new(format!("expected a backend ({}), found `{wanted}`", names.join(", ")))
-            .help("see `fewbit backends`")
-            .into()),
-        None => Err(Missing { message: "no backend can be used here".to_owned(), help: "see `fewbit backends`".to_owned() }
-            .into()),
+        Some(wanted) => {
+            Err(Usage::new(format!("expected a backend ({}), found `{wanted}`", names.join(", ")))
+                .help("see `fewbit backends`")
+                .into())
+        }
+        None => Err(Missing {
+            message: "no backend can be used here".to_owned(),
+            help: "see `fewbit backends`".to_owned(),
+        }
+        .into()),
     }
 }
 

@@ -61,7 +61,12 @@ fn look_up(error: &anyhow::Error) -> Told {
         }
         if let Some(error) = cause.downcast_ref::<OnnxError>() {
             let help = error.help().map(str::to_owned);
-            return Told { code: error.code(), place: error.node_path().map(str::to_owned), help, exit: USAGE };
+            return Told {
+                code: error.code(),
+                place: error.node_path().map(str::to_owned),
+                help,
+                exit: USAGE,
+            };
         }
         if let Some(error) = cause.downcast_ref::<Usage>() {
             return Told { code: "USAGE", place: None, help: error.help.clone(), exit: USAGE };

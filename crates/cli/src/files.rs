@@ -15,7 +15,9 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         file.sync_all()?;
         std::fs::rename(&beside, path)
     };
-    write().inspect_err(|_| drop(std::fs::remove_file(&beside))).with_context(|| format!("cannot write {}", path.display()))
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&beside)))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Reads a text file.

@@ -13,6 +13,7 @@ mod failure;
 mod files;
 mod model;
 mod output;
+mod planning;
 mod progress;
 
 use std::process::ExitCode;

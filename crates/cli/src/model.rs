@@ -53,9 +53,12 @@ impl Model {
         if self.is_float() {
             return Ok(());
         }
-        Err(Usage::new(format!("{}: expected a float model, found one that is quantized already", self.path.display()))
-            .help("give the float model it was made from")
-            .into())
+        Err(Usage::new(format!(
+            "{}: expected a float model, found one that is quantized already",
+            self.path.display()
+        ))
+        .help("give the float model it was made from")
+        .into())
     }
 
     /// Bytes of all constants.
@@ -66,7 +69,11 @@ impl Model {
 
 /// Bytes of all constants of a graph.
 pub(crate) fn constant_bytes(graph: &Graph) -> usize {
-    graph.value_ids().filter_map(|id| graph.value(id).constant.as_ref()).map(|tensor| tensor.bytes().len()).sum()
+    graph
+        .value_ids()
+        .filter_map(|id| graph.value(id).constant.as_ref())
+        .map(|tensor| tensor.bytes().len())
+        .sum()
 }
 
 /// The graph's inputs as a dataset must give them.
@@ -88,8 +95,10 @@ pub(crate) fn input_specs(graph: &Graph) -> Vec<fewbit_calibrate::dataset::Input
 /// Reads NAME=1,3,224,224.
 fn parse_shape(text: &str) -> Result<(String, Vec<usize>)> {
     let parsed = text.rsplit_once('=').and_then(|(name, extents)| {
-        let extents: Option<Vec<usize>> =
-            extents.split([',', 'x']).map(|part| part.trim().parse().ok().filter(|&extent| extent > 0)).collect();
+        let extents: Option<Vec<usize>> = extents
+            .split([',', 'x'])
+            .map(|part| part.trim().parse().ok().filter(|&extent| extent > 0))
+            .collect();
         Some((name.to_owned(), extents?))
     });
     parsed.ok_or_else(|| {

@@ -14,12 +14,12 @@ mod rule;
 mod validate;
 mod verdict;
 
+pub(crate) use document::hexadecimal;
 pub use document::{
     ActivationForm, Artifact, ArtifactFormat, Capability, Energy, FixedScale, Holds, Memory, Numerics,
     Processor, ProcessorKind, Roofline, Rounding, SharedScale,
 };
 pub use limits::{FusedClamp, Groups, Limits};
-pub(crate) use document::hexadecimal;
 pub use query::NodeQuery;
 pub(crate) use query::operands;
 pub use rule::{Level, Rule, WeightForm, WeightGranularity};

@@ -38,7 +38,8 @@ pub struct Estimate {
 /// output element, a window or reduction one per element it reads; operators that only move elements count none.
 pub fn macs(graph: &Graph, node: &Node) -> u64 {
     let extents = |id: Option<ValueId>| id.and_then(|id| graph.value(id).extents()).unwrap_or_default();
-    let count = |extents: &[usize]| extents.iter().fold(1u64, |all, &extent| all.saturating_mul(extent as u64));
+    let count =
+        |extents: &[usize]| extents.iter().fold(1u64, |all, &extent| all.saturating_mul(extent as u64));
     let output = extents(node.outputs.first().copied());
     let input = extents(node.input(0));
     if output.is_empty() && input.is_empty() {
@@ -101,8 +102,11 @@ pub fn node(graph: &Graph, node: &Node, precision: Precision) -> Cost {
 /// Bytes of an activation whose real numbers take `bits` each; integers and truth values keep their own size.
 pub fn value_bytes(graph: &Graph, id: ValueId, bits: usize) -> u64 {
     let value = graph.value(id);
-    let elements =
-        value.extents().unwrap_or_default().iter().fold(1u64, |all, &extent| all.saturating_mul(extent as u64));
+    let elements = value
+        .extents()
+        .unwrap_or_default()
+        .iter()
+        .fold(1u64, |all, &extent| all.saturating_mul(extent as u64));
     let bits = match value.dtype {
         Some(dtype) if !dtype.is_float() => dtype.bits(),
         _ => bits,

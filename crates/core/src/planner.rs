@@ -59,10 +59,15 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
     for (name, _) in request.pins {
         if request.graph.find_node(name).is_none() {
             let names = request.graph.nodes().map(|(_, node)| node.name.as_str());
-            let help = crate::target::nearest(name, names)
-                .map_or_else(|| "`fewbit inspect --graph` lists the nodes".to_owned(), |near| format!("did you mean `{near}`?"));
-            return Err(CoreError::new(CoreErrorKind::Plan, format!("expected a node to pin, found no `{name}`"))
-                .help(help));
+            let help = crate::target::nearest(name, names).map_or_else(
+                || "`fewbit inspect --graph` lists the nodes".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            return Err(CoreError::new(
+                CoreErrorKind::Plan,
+                format!("expected a node to pin, found no `{name}`"),
+            )
+            .help(help));
         }
     }
     let mut planner = Planner::new(request)?;
@@ -136,11 +141,8 @@ impl<'a> Planner<'a> {
                 readers[id.index()].push(place);
             }
         }
-        let activation = request
-            .target
-            .processors
-            .iter()
-            .find_map(|processor| processor.activations.as_ref()?.scheme());
+        let activation =
+            request.target.processors.iter().find_map(|processor| processor.activations.as_ref()?.scheme());
         let pins: IndexMap<&str, Precision> =
             request.pins.iter().map(|(name, precision)| (name.as_str(), *precision)).collect();
         let mut nodes = Vec::with_capacity(graph.node_count());

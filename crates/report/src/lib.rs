@@ -7,6 +7,12 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use fewbit_calibrate::doctor::Finding;
 use fewbit_calibrate::evaluate::Evaluation;
 
+mod capability;
+mod plan;
+
+pub use capability::capability;
+pub use plan::{hindrances, plan};
+
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let rows: Vec<Vec<String>> = rows.into_iter().collect();
@@ -45,7 +51,10 @@ pub fn evaluation(result: &Evaluation) -> String {
     add("agreement with the reference", result.agreement, "%");
     add("SQNR of the output", result.sqnr_db, "dB");
     if let Some((low, high)) = result.drop_interval {
-        rows.push(vec!["change of top-1, 95 % interval".to_owned(), format!("{low:+.2} to {high:+.2} points")]);
+        rows.push(vec![
+            "change of top-1, 95 % interval".to_owned(),
+            format!("{low:+.2} to {high:+.2} points"),
+        ]);
     }
     table(&["figure", "value"], rows)
 }
@@ -54,7 +63,9 @@ pub fn evaluation(result: &Evaluation) -> String {
 pub fn findings(findings: &[Finding]) -> String {
     findings
         .iter()
-        .map(|finding| format!("warning[{}]: {}\n  help: {}\n", finding.code, finding.message, finding.advice))
+        .map(|finding| {
+            format!("warning[{}]: {}\n  help: {}\n", finding.code, finding.message, finding.advice)
+        })
         .collect()
 }
 
@@ -64,7 +75,10 @@ mod tests {
 
     #[test]
     fn numbers_are_aligned_to_the_right() {
-        let text = table(&["name", "ms"], [vec!["a".to_owned(), "1.5".to_owned()], vec!["b".to_owned(), "10.25".to_owned()]]);
+        let text = table(
+            &["name", "ms"],
+            [vec!["a".to_owned(), "1.5".to_owned()], vec!["b".to_owned(), "10.25".to_owned()]],
+        );
         insta::assert_snapshot!(text);
     }
 

@@ -65,7 +65,9 @@ impl Session {
     /// [`CoreErrorKind::Tensor`] when an input is missing, unknown or does not fit; what the device says.
     pub fn run_named(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>> {
         let fail = |message: String| CoreError::new(CoreErrorKind::Tensor, message);
-        if let Some((name, _)) = inputs.iter().find(|(name, _)| !self.inputs().iter().any(|spec| spec.name == *name)) {
+        if let Some((name, _)) =
+            inputs.iter().find(|(name, _)| !self.inputs().iter().any(|spec| spec.name == *name))
+        {
             let known: Vec<&str> = self.inputs().iter().map(|spec| spec.name.as_str()).collect();
             return Err(fail(format!("expected inputs {}, found `{name}`", known.join(", "))));
         }

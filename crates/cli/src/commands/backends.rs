@@ -48,7 +48,8 @@ pub(crate) fn run(format: Format) -> Result<Answer> {
     output::print(format, &serde_json::json!({ "backends": rows }), || {
         let cells = rows.iter().map(|row| {
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
-            let state = if row.available { "present".to_owned() } else { format!("absent: {}", text(&row.reason)) };
+            let state =
+                if row.available { "present".to_owned() } else { format!("absent: {}", text(&row.reason)) };
             vec![row.backend.clone(), text(&row.device), state, text(&row.title), text(&row.detail)]
         });
         fewbit_report::table(&["backend", "device", "state", "name", "detail"], cells)

@@ -71,7 +71,11 @@ pub(crate) fn run(arguments: &Bench, format: Format, config: &Config) -> Result<
         let model = Model::load(path, &arguments.shapes.shape, config)?;
         let executable = device.compile(&model.graph, &options)?;
         let MemoryUse { weights, activations, scratch } = executable.memory();
-        let inputs = executable.inputs().iter().enumerate().map(|(seed, spec)| random(spec.dtype, &spec.extents, seed));
+        let inputs = executable
+            .inputs()
+            .iter()
+            .enumerate()
+            .map(|(seed, spec)| random(spec.dtype, &spec.extents, seed));
         let inputs = inputs.collect::<Result<_>>()?;
         let outputs = executable
             .outputs()
@@ -149,8 +153,11 @@ fn median_profile(profiles: &[Vec<NodeTime>]) -> Vec<Node> {
         .iter()
         .enumerate()
         .map(|(index, time)| {
-            let mut times: Vec<u64> =
-                profiles.iter().filter_map(|profile| profile.get(index)).map(|time| time.nanoseconds).collect();
+            let mut times: Vec<u64> = profiles
+                .iter()
+                .filter_map(|profile| profile.get(index))
+                .map(|time| time.nanoseconds)
+                .collect();
             times.sort_unstable();
             let us = times.get(times.len() / 2).copied().unwrap_or(0) as f64 / 1e3;
             Node { node: time.node.clone(), kernel: time.kernel.clone(), us }
@@ -192,7 +199,10 @@ fn render(rows: &[Row]) -> String {
         cells,
     );
     if let Some(row) = rows.first() {
-        text.push_str(&format!("\n{}, {} thread(s), {} runs in turns", row.device, row.threads, row.iterations));
+        text.push_str(&format!(
+            "\n{}, {} thread(s), {} runs in turns",
+            row.device, row.threads, row.iterations
+        ));
         text.push_str("\nenergy: no counter was read");
     }
     for row in rows.iter().filter(|row| !row.profile.is_empty()) {

@@ -64,8 +64,9 @@ pub(super) fn collect(
 /// Reads statistics and refuses those of another model.
 pub(super) fn read_stats(path: &std::path::Path, model: &Model) -> Result<CalibrationStats> {
     let text = files::read_text(path)?;
-    let stats: CalibrationStats = serde_json::from_str(&text)
-        .map_err(|error| Usage::new(format!("{}: expected calibration statistics: {error}", path.display())))?;
+    let stats: CalibrationStats = serde_json::from_str(&text).map_err(|error| {
+        Usage::new(format!("{}: expected calibration statistics: {error}", path.display()))
+    })?;
     if stats.schema != CalibrationStats::SCHEMA {
         return Err(Usage::new(format!(
             "{}: expected statistics of form {}, found {}",

@@ -34,7 +34,8 @@ pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<A
     bar.finish_and_clear();
     let mut answer = Answer::Yes;
     let mut failed = Vec::new();
-    if let (Some(limit), Some(top1), Some(reference)) = (arguments.max_drop, result.top1, result.top1_reference)
+    if let (Some(limit), Some(top1), Some(reference)) =
+        (arguments.max_drop, result.top1, result.top1_reference)
         && reference - top1 > limit
     {
         failed.push(format!("top-1 drops by {:.2} points, allowed are {limit}", reference - top1));

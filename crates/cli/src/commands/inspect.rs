@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use fewbit_core::plan::Precision;
 use fewbit_core::{cost, ir};
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ struct Node {
     op: String,
     shape: String,
     macs: u64,
-    weight_bytes: usize,
+    weight_bytes: u64,
 }
 
 pub(crate) fn run(arguments: &Inspect, format: Format, config: &Config) -> Result<Answer> {
@@ -57,7 +58,11 @@ fn document(model: &Model) -> Document {
     let shape = |id: ir::ValueId| graph.value(id).shape.as_ref().map(ToString::to_string).unwrap_or_default();
     let port = |&id: &ir::ValueId| {
         let value = graph.value(id);
-        Port { name: value.name.clone(), dtype: value.dtype.map(|d| d.to_string()).unwrap_or_default(), shape: shape(id) }
+        Port {
+            name: value.name.clone(),
+            dtype: value.dtype.map(|d| d.to_string()).unwrap_or_default(),
+            shape: shape(id),
+        }
     };
     let count = |graph: &ir::Graph| {
         let mut counts = BTreeMap::new();
@@ -73,7 +78,7 @@ fn document(model: &Model) -> Document {
             op: node.op.kind().to_string(),
             shape: node.outputs.first().map(|&id| shape(id)).unwrap_or_default(),
             macs: cost::macs(graph, node),
-            weight_bytes: cost::weight_bytes(graph, node),
+            weight_bytes: cost::node(graph, node, Precision::F32).weight_bytes,
         })
         .collect();
     Document {
@@ -92,7 +97,11 @@ fn document(model: &Model) -> Document {
 
 fn render(document: &Document) -> String {
     let ports = |ports: &[Port]| {
-        ports.iter().map(|port| format!("{} {}{}", port.name, port.dtype, port.shape)).collect::<Vec<_>>().join(", ")
+        ports
+            .iter()
+            .map(|port| format!("{} {}{}", port.name, port.dtype, port.shape))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let counts = |counts: &BTreeMap<String, usize>| {
         counts.iter().map(|(op, count)| format!("{op} {count}")).collect::<Vec<_>>().join(", ")
@@ -118,6 +127,9 @@ fn render(document: &Document) -> String {
             format!("{:.1}", node.weight_bytes as f64 / 1e3),
         ]
     });
-    text.push_str(&fewbit_report::table(&["node", "operator", "output", "M multiply-adds", "weights kB"], rows));
+    text.push_str(&fewbit_report::table(
+        &["node", "operator", "output", "M multiply-adds", "weights kB"],
+        rows,
+    ));
     text
 }

@@ -5,8 +5,8 @@ use fewbit_calibrate::Runner;
 use fewbit_calibrate::dataset::Dataset;
 use fewbit_calibrate::doctor::{Examiner, Normalisation};
 use fewbit_core::backend::Device;
-use fewbit_core::ir::{Graph, Op, ValueId};
 use fewbit_core::infer;
+use fewbit_core::ir::{Graph, Op, ValueId};
 
 use crate::model::Model;
 
@@ -87,7 +87,8 @@ fn remove_unread(graph: &mut Graph) {
         }
     }
     for id in graph.node_ids() {
-        let wanted = graph.node(id).is_some_and(|node| node.outputs.iter().any(|output| needed[output.index()]));
+        let wanted =
+            graph.node(id).is_some_and(|node| node.outputs.iter().any(|output| needed[output.index()]));
         if !wanted {
             graph.remove_node(id);
         }

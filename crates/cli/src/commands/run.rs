@@ -36,13 +36,20 @@ pub(crate) fn run(arguments: &Run, format: Format, config: &Config) -> Result<An
     for spec in runner.input_specs() {
         let tensor = given.iter().find(|(name, _)| *name == spec.name).map(|(_, tensor)| tensor.clone());
         let tensor = tensor.ok_or_else(|| {
-            Usage::new(format!("expected an array for input `{}` ({}{:?})", spec.name, spec.dtype, spec.extents))
-                .help(format!("give --input {}=FILE.npy", spec.name))
+            Usage::new(format!(
+                "expected an array for input `{}` ({}{:?})",
+                spec.name, spec.dtype, spec.extents
+            ))
+            .help(format!("give --input {}=FILE.npy", spec.name))
         })?;
         inputs.push(tensor);
     }
-    if let Some((name, _)) = given.iter().find(|(name, _)| !runner.input_specs().iter().any(|spec| spec.name == *name)) {
-        return Err(Usage::new(format!("the model has no input `{name}`")).help("see `fewbit inspect`").into());
+    if let Some((name, _)) =
+        given.iter().find(|(name, _)| !runner.input_specs().iter().any(|spec| spec.name == *name))
+    {
+        return Err(Usage::new(format!("the model has no input `{name}`"))
+            .help("see `fewbit inspect`")
+            .into());
     }
     let names: Vec<String> = runner.output_specs().iter().map(|spec| spec.name.clone()).collect();
     let outputs = runner.run(&inputs)?;
@@ -63,7 +70,10 @@ pub(crate) fn run(arguments: &Run, format: Format, config: &Config) -> Result<An
         });
     }
     output::print(format, &serde_json::json!({ "outputs": written }), || {
-        written.iter().map(|out| format!("{}: {}{:?} in {}\n", out.name, out.dtype, out.shape, out.file)).collect()
+        written
+            .iter()
+            .map(|out| format!("{}: {}{:?} in {}\n", out.name, out.dtype, out.shape, out.file))
+            .collect()
     })?;
     Ok(Answer::Yes)
 }

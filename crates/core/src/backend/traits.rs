@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::capability::Verdict;
+use crate::capability::{Capability, Verdict};
 use crate::error::Result;
 use crate::ir::{DType, Graph, Tensor};
 use crate::quant::QuantParams;
@@ -73,6 +73,12 @@ impl CompileOptions {
 pub trait Device: Send + Sync {
     /// Its name and make.
     fn info(&self) -> &DeviceInfo;
+
+    /// What it does natively: a function of the device and the build only. What it declares, it keeps.
+    ///
+    /// # Errors
+    /// [`CoreErrorKind::Backend`](crate::CoreErrorKind::Backend) when the driver does not answer.
+    fn capabilities(&self) -> Result<Capability>;
 
     /// One verdict per node of `program`, in the order of [`Graph::nodes`].
     ///

@@ -290,7 +290,9 @@ fn window(rule: &Rule, query: &NodeQuery<'_>, broken: &mut Vec<Reason>) {
 
 /// Two factors of `stride` of at most `max` each.
 fn factors(stride: usize, max: usize) -> Option<(usize, usize)> {
-    (2..=max).find(|first| stride.is_multiple_of(*first) && stride / first <= max).map(|first| (stride / first, first))
+    (2..=max)
+        .find(|first| stride.is_multiple_of(*first) && stride / first <= max)
+        .map(|first| (stride / first, first))
 }
 
 /// Groups and multiples of channels.

@@ -37,11 +37,16 @@ pub fn verify(plan: &Plan, graph: &Graph, hash: &str, target: &Capability) -> Re
     }
     for (name, tensor) in &plan.tensors {
         let fits = tensor.dtype.integer_range().is_some_and(|(low, high)| {
-            (low..=high).contains(&i64::from(tensor.zero_point)) && tensor.scale.is_finite() && tensor.scale > 0.0
+            (low..=high).contains(&i64::from(tensor.zero_point))
+                && tensor.scale.is_finite()
+                && tensor.scale > 0.0
         });
         if graph.find_value(name).is_none() || !fits {
-            return Err(fail("expected parameters of a value of the graph, a positive scale and a zero point in range".into())
-                .at(name));
+            return Err(fail(
+                "expected parameters of a value of the graph, a positive scale and a zero point in range"
+                    .into(),
+            )
+            .at(name));
         }
     }
     check_boundaries(plan, graph)?;
@@ -56,19 +61,27 @@ fn is_integer(assignment: &Assignment) -> bool {
     assignment.support != Support::Unsupported && assignment.precision.has_integer_activations()
 }
 
-fn check_node(plan: &Plan, graph: &Graph, target: &Capability, node: &Node, assignment: &Assignment) -> Result<()> {
+fn check_node(
+    plan: &Plan,
+    graph: &Graph,
+    target: &Capability,
+    node: &Node,
+    assignment: &Assignment,
+) -> Result<()> {
     if assignment.node != node.name || assignment.op != node.op.kind().as_str() {
         return Err(fail(format!("expected {} here, found {}", node.op.kind(), assignment.op)));
     }
     let Some(id) = &assignment.processor else {
-        let refused = !assignment.refused.is_empty() && assignment.refused.iter().all(|r| !r.reasons.is_empty());
+        let refused =
+            !assignment.refused.is_empty() && assignment.refused.iter().all(|r| !r.reasons.is_empty());
         if assignment.support != Support::Unsupported || !refused {
             return Err(fail("expected reasons where nothing runs the node".into()));
         }
         return Ok(());
     };
-    let processor =
-        target.processor(id).ok_or_else(|| fail(format!("expected a processor of the target, found `{id}`")))?;
+    let processor = target
+        .processor(id)
+        .ok_or_else(|| fail(format!("expected a processor of the target, found `{id}`")))?;
     if !node.op.is_conversion() {
         let verdict = processor.judge(&NodeQuery::new(graph, node, assignment.precision));
         if (verdict.support, &verdict.rule) != (assignment.support, &assignment.rule) {
@@ -124,7 +137,8 @@ fn check_boundaries(plan: &Plan, graph: &Graph) -> Result<()> {
         node.and_then(&find).is_some_and(is_integer)
     };
     for (_, node) in graph.nodes() {
-        let Some(assignment) = by_node.get(node.name.as_str()).filter(|a| a.support != Support::Unsupported) else {
+        let Some(assignment) = by_node.get(node.name.as_str()).filter(|a| a.support != Support::Unsupported)
+        else {
             continue;
         };
         let data = operands(graph, node);
@@ -146,7 +160,8 @@ fn check_boundaries(plan: &Plan, graph: &Graph) -> Result<()> {
             expect(&graph.value(id).name, BoundaryKind::Dequantize);
         }
     }
-    let found = |value: &str, kind: BoundaryKind| plan.boundaries.iter().any(|b| b.value == value && b.kind == kind);
+    let found =
+        |value: &str, kind: BoundaryKind| plan.boundaries.iter().any(|b| b.value == value && b.kind == kind);
     if let Some((value, kind)) = expected.iter().find(|(value, kind)| !found(value, *kind)) {
         return Err(fail(format!("expected a boundary of kind {kind:?}, found none")).at(value));
     }
@@ -155,7 +170,9 @@ fn check_boundaries(plan: &Plan, graph: &Graph) -> Result<()> {
             && !expected.iter().any(|(value, kind)| *value == boundary.value && *kind == boundary.kind)
     });
     match unexpected {
-        Some(boundary) => Err(fail(format!("expected no boundary of kind {:?}", boundary.kind)).at(&boundary.value)),
+        Some(boundary) => {
+            Err(fail(format!("expected no boundary of kind {:?}", boundary.kind)).at(&boundary.value))
+        }
         None => Ok(()),
     }
 }
@@ -172,7 +189,9 @@ fn check_totals(plan: &Plan) -> Result<()> {
         return Err(fail("expected totals that are the sums of the nodes".into()));
     }
     if plan.deployable != (counts.2 == 0 && plan.problems.is_empty()) {
-        return Err(fail("expected a plan to be deployable exactly when every node runs and all fits".into()));
+        return Err(fail(
+            "expected a plan to be deployable exactly when every node runs and all fits".into(),
+        ));
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ impl Planner<'_> {
             return Ok(self.partitions());
         }
         let rules: [&dyn Fn() -> Vec<Ban>; 4] =
-            [&|| self.partitions(), &|| self.movers(), &|| self.conflicts(&self.classes()), &|| self.islands()];
+            [&|| self.partitions(), &|| self.movers(), &|| self.conflicts(&self.classes()), &|| {
+                self.islands()
+            }];
         Ok(rules.into_iter().map(|rule| rule()).find(|bans| !bans.is_empty()).unwrap_or_default())
     }
 
@@ -69,7 +71,8 @@ impl Planner<'_> {
     fn movers(&self) -> Vec<Ban> {
         let mut bans = Vec::new();
         for (place, planned) in self.nodes.iter().enumerate() {
-            let follows = keeps_parameters(&planned.node.op) && planned.is_integer() && planned.has_alternative();
+            let follows =
+                keeps_parameters(&planned.node.op) && planned.is_integer() && planned.has_alternative();
             let Some(input) = planned.node.input(0).filter(|_| follows) else { continue };
             if !self.is_quantized(input) && self.producers[input.index()].is_some() {
                 let name = &self.request.graph.value(input).name;
@@ -93,7 +96,8 @@ impl Planner<'_> {
                 self.ban(
                     place,
                     reasons::SHARED_SCALE,
-                    "its operands need one scale, and one of them is fixed by the operator that produces it".into(),
+                    "its operands need one scale, and one of them is fixed by the operator that produces it"
+                        .into(),
                     Some("move it before the operator with the fixed scale"),
                 )
             })
@@ -114,7 +118,8 @@ impl Planner<'_> {
             let mut at = 0;
             while at < members.len() {
                 let node = self.nodes[members[at]].node;
-                let values: Vec<ValueId> = operands(graph, node).into_iter().chain(node.outputs.iter().copied()).collect();
+                let values: Vec<ValueId> =
+                    operands(graph, node).into_iter().chain(node.outputs.iter().copied()).collect();
                 for value in values {
                     let neighbours = self.producers[value.index()].iter().chain(&self.readers[value.index()]);
                     for &place in neighbours {

@@ -63,15 +63,12 @@ fn precisions(strategy: Strategy, processor: &Processor, node: &Node) -> Vec<Pre
     let (half, single) = (rate(Precision::F16), rate(Precision::F32));
     let covers = |precision| processor.rules.iter().any(|rule| rule.precisions.contains(&precision));
     let half_first = covers(Precision::F16) && (!covers(Precision::F32) || half > single);
-    let floats =
-        if half_first { [Precision::F16, Precision::F32] } else { [Precision::F32, Precision::F16] };
+    let floats = if half_first { [Precision::F16, Precision::F32] } else { [Precision::F32, Precision::F16] };
     match strategy {
         Strategy::F32 => vec![Precision::F32],
         Strategy::F16 => vec![Precision::F16, Precision::F32],
         Strategy::W8A8Dynamic if !node.op.has_weights() => floats.to_vec(),
-        Strategy::W8A8Dynamic | Strategy::W8A8 => {
-            [&[strategy.precision()], &floats[..]].concat()
-        }
+        Strategy::W8A8Dynamic | Strategy::W8A8 => [&[strategy.precision()], &floats[..]].concat(),
     }
 }
 
@@ -93,15 +90,8 @@ fn ask(
     };
     let cost = cost::node(graph, node, precision);
     let estimate = cost::estimate(processor, precision, &cost);
-    let mut candidate = Candidate {
-        processor: index,
-        precision,
-        weights: None,
-        verdict,
-        cost,
-        estimate,
-        banned: Vec::new(),
-    };
+    let mut candidate =
+        Candidate { processor: index, precision, weights: None, verdict, cost, estimate, banned: Vec::new() };
     if eligible::own_precision(graph, node).is_some() {
         return Ok(candidate);
     }
@@ -114,7 +104,10 @@ fn ask(
             candidate.banned.push(Reason {
                 code: reasons::ACTIVATION_TYPE.into(),
                 rule: Some(rule.id.clone()),
-                message: format!("the plan stores activations as {}, rule {} takes others", scheme.dtype, rule.id),
+                message: format!(
+                    "the plan stores activations as {}, rule {} takes others",
+                    scheme.dtype, rule.id
+                ),
                 fix: None,
             });
         }

@@ -60,7 +60,11 @@ fn no_arithmetic(graph: &Graph, node: &Node) -> Option<String> {
         return Some(format!("the integer arithmetic has no rule for {}", node.op.kind()));
     }
     let data = operands(graph, node);
-    let other = data.iter().chain(&node.outputs).map(|&id| graph.value(id)).find(|value| value.dtype != Some(DType::F32));
+    let other = data
+        .iter()
+        .chain(&node.outputs)
+        .map(|&id| graph.value(id))
+        .find(|value| value.dtype != Some(DType::F32));
     if let Some(value) = other {
         let dtype = value.dtype.map_or("an unknown type", DType::name);
         return Some(format!("integer arithmetic stands for f32, `{}` is {dtype}", value.name));
@@ -75,13 +79,16 @@ fn no_arithmetic(graph: &Graph, node: &Node) -> Option<String> {
     if weights.is_some_and(|value| value.constant.is_some() && value.dtype != Some(DType::F32)) {
         return Some("the weights are not f32".to_owned());
     }
-    if weights.and_then(|value| value.constant.as_ref()).is_some_and(|constant| {
-        constant.to_f32_vec().iter().any(|value| !value.is_finite())
-    }) {
+    if weights
+        .and_then(|value| value.constant.as_ref())
+        .is_some_and(|constant| constant.to_f32_vec().iter().any(|value| !value.is_finite()))
+    {
         return Some("some weights are not finite".to_owned());
     }
     if let Op::Gemm { trans_a: true, .. } = node.op {
-        return Some("the integer product takes its first operand as it is stored, this one is transposed".to_owned());
+        return Some(
+            "the integer product takes its first operand as it is stored, this one is transposed".to_owned(),
+        );
     }
     if let Some(bias) = node.input(2).map(|id| graph.value(id)) {
         let outputs = node.outputs.first().and_then(|&id| graph.value(id).extents()).unwrap_or_default();

@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::ir::ValueId;
 use crate::lower::keeps_parameters;
 use crate::plan::{
-    Assignment, Boundary, BoundaryKind, Origin, Plan, Precision, Refusal, RunnerUp, Subject, TensorPlan, Totals,
+    Assignment, Boundary, BoundaryKind, Origin, Plan, Precision, Refusal, RunnerUp, Subject, TensorPlan,
+    Totals,
 };
 use crate::quant::{Ranges, Scheme};
 
@@ -61,7 +62,10 @@ impl Planner<'_> {
                     reasons.push(Reason {
                         code: reasons::SLOWER.into(),
                         rule: candidate.verdict.rule.clone(),
-                        message: format!("{} is emulated here, slower than what was chosen", candidate.precision),
+                        message: format!(
+                            "{} is emulated here, slower than what was chosen",
+                            candidate.precision
+                        ),
                         fix: None,
                     });
                 }
@@ -129,8 +133,9 @@ impl Planner<'_> {
         let mut ranges_of: IndexMap<usize, ((f32, f32), Vec<String>)> = IndexMap::new();
         for &id in &values {
             // What only moves lies within the range of what it reads, and does not widen it.
-            let moved = self.producers[id.index()]
-                .is_some_and(|place| keeps_parameters(&self.nodes[place].node.op) && self.nodes[place].is_integer());
+            let moved = self.producers[id.index()].is_some_and(|place| {
+                keeps_parameters(&self.nodes[place].node.op) && self.nodes[place].is_integer()
+            });
             let name = &graph.value(id).name;
             if moved {
                 continue;
@@ -150,12 +155,10 @@ impl Planner<'_> {
                 let planned = &self.nodes[place];
                 planned.is_integer() && planned.node.op.has_weights() && planned.node.input(0) == Some(id)
             });
-            let channel_means = if reads_weights && self.request.bias_correction {
-                ranges.channel_means(name)
-            } else {
-                None
-            };
-            let plan = TensorPlan { dtype: scheme.dtype, scale, zero_point, range: *range, origin, channel_means };
+            let channel_means =
+                if reads_weights && self.request.bias_correction { ranges.channel_means(name) } else { None };
+            let plan =
+                TensorPlan { dtype: scheme.dtype, scale, zero_point, range: *range, origin, channel_means };
             tensors.insert(name.clone(), plan);
         }
         Ok(tensors)
@@ -185,7 +188,8 @@ impl Planner<'_> {
         for id in graph.value_ids().filter(|&id| graph.value(id).constant.is_none()) {
             let producer = self.producers[id.index()].map(|place| &self.nodes[place]);
             let from = producer.and_then(|planned| planned.candidate()).map(|candidate| candidate.processor);
-            let stored_as_codes = producer.is_some_and(Planned::is_integer) || graph.value(id).quant.is_some();
+            let stored_as_codes =
+                producer.is_some_and(Planned::is_integer) || graph.value(id).quant.is_some();
             let mut found: Vec<(BoundaryKind, Option<usize>, Precision)> = Vec::new();
             let mut add = |kind, to, precision| {
                 if !found.iter().any(|(k, t, _)| (*k, *t) == (kind, to)) {
@@ -247,7 +251,8 @@ impl Planner<'_> {
     fn totals(&self, nodes: &[Assignment], boundaries: &[Boundary]) -> Totals {
         let graph = self.request.graph;
         let count = |support| nodes.iter().filter(|node| node.support == support).count();
-        let estimates = || nodes.iter().map(|node| node.estimate).chain(boundaries.iter().map(|b| b.estimate));
+        let estimates =
+            || nodes.iter().map(|node| node.estimate).chain(boundaries.iter().map(|b| b.estimate));
         let sum = |pick: fn(&Estimate) -> Option<f64>| -> Option<f64> {
             estimates().map(|estimate| pick(&estimate)).sum::<Option<f64>>().map(|micro| micro / 1e3)
         };

@@ -62,14 +62,17 @@ impl Planner<'_> {
                 continue;
             }
             let data = operands(graph, planned.node);
-            let mut bound: Vec<ValueId> = data.into_iter().filter(|&id| graph.value(id).constant.is_none()).collect();
+            let mut bound: Vec<ValueId> =
+                data.into_iter().filter(|&id| graph.value(id).constant.is_none()).collect();
             bound.extend(&planned.node.outputs);
             if self.contradict(&classes, &bound) {
                 classes.conflicts.push(place);
                 continue;
             }
             for pair in bound.windows(2) {
-                let fixed = classes.fixed[classes.root(pair[0])].clone().or(classes.fixed[classes.root(pair[1])].clone());
+                let fixed = classes.fixed[classes.root(pair[0])]
+                    .clone()
+                    .or(classes.fixed[classes.root(pair[1])].clone());
                 classes.join(pair[0], pair[1]);
                 let root = classes.root(pair[0]);
                 classes.fixed[root] = fixed;

@@ -1,0 +1,232 @@
+//! `fewbit check`: what of a model runs natively on a target, what does not, and why.
+
+use anyhow::Result;
+use fewbit_core::capability::{Reason, Support};
+use fewbit_core::plan::{Plan, Precision};
+use serde::Serialize;
+
+use crate::args::{Check, Format};
+use crate::config::Config;
+use crate::model::Model;
+use crate::planning::{self, Target, Wish};
+use crate::{Answer, output};
+
+#[derive(Serialize)]
+struct Checked {
+    target: String,
+    title: String,
+    deployable: bool,
+    /// Whether every node runs on the first processor at the precision asked for, or better.
+    problems: Vec<Reason>,
+    native: usize,
+    emulated: usize,
+    unsupported: usize,
+    /// Nodes that run on another than the target's first processor.
+    elsewhere: usize,
+    weight_bytes: u64,
+    activation_bytes: u64,
+    latency_ms: Option<f64>,
+    energy_mj: Option<f64>,
+    nodes: Vec<Node>,
+}
+
+#[derive(Serialize)]
+struct Node {
+    name: String,
+    op: String,
+    verdict: Support,
+    precision: Precision,
+    processor: Option<String>,
+    rule: Option<String>,
+    reasons: Vec<Reason>,
+    #[serde(skip)]
+    shown: bool,
+}
+
+pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<Answer> {
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let names = if arguments.target.is_empty() { &config.target } else { &arguments.target };
+    let names: Vec<Option<&str>> =
+        if names.is_empty() { vec![None] } else { names.iter().map(|name| Some(name.as_str())).collect() };
+    let wish = Wish { strategy: arguments.strategy.into(), pins: &[] };
+    let mut all = Vec::new();
+    for name in names {
+        all.push(check(&model, &Target::open(name, config)?, &wish)?);
+    }
+    let answer = if all.iter().all(|checked| checked.deployable) { Answer::Yes } else { Answer::No };
+    let text = || {
+        let mut text = String::new();
+        for checked in &all {
+            text.push_str(&render(&model, checked, arguments.all));
+        }
+        if all.len() > 1 {
+            text.push_str(&summary(&all));
+        }
+        text
+    };
+    if let [one] = all.as_slice() {
+        output::print(format, one, text)?;
+    } else {
+        let deployable = answer == Answer::Yes;
+        output::print(format, &serde_json::json!({ "deployable": deployable, "targets": all }), text)?;
+    }
+    Ok(answer)
+}
+
+fn check(model: &Model, target: &Target, wish: &Wish<'_>) -> Result<Checked> {
+    let plan = planning::make(model, &target.capability, wish, None)?;
+    let live = planning::disagreements(model, target, wish)?;
+    let first = target.capability.processors.first().map(|processor| processor.id.clone());
+    let wanted = wish.strategy.precision();
+    let mut nodes: Vec<Node> = plan
+        .nodes
+        .iter()
+        .map(|assignment| {
+            let mut reasons = assignment.reasons.clone();
+            // Of what was refused, what the first processor said of the precision asked for comes first.
+            for refusal in &assignment.refused {
+                for reason in &refusal.reasons {
+                    if !reasons.contains(reason) {
+                        reasons.push(reason.clone());
+                    }
+                }
+            }
+            let as_asked = assignment.support == Support::Native
+                && assignment.processor == first
+                && (assignment.refused.is_empty() || assignment.precision == wanted);
+            Node {
+                name: assignment.node.clone(),
+                op: assignment.op.clone(),
+                verdict: assignment.support,
+                precision: assignment.precision,
+                processor: assignment.processor.clone(),
+                rule: assignment.rule.clone(),
+                reasons,
+                shown: !as_asked,
+            }
+        })
+        .collect();
+    for (name, support, reason) in live {
+        if let Some(node) = nodes.iter_mut().find(|node| node.name == name) {
+            node.verdict = support;
+            node.reasons.insert(0, reason);
+            node.shown = true;
+        }
+    }
+    let count = |support| nodes.iter().filter(|node| node.verdict == support).count();
+    let Plan { problems, totals, .. } = plan;
+    Ok(Checked {
+        target: target.capability.name.clone(),
+        title: target.capability.title.clone(),
+        deployable: count(Support::Unsupported) == 0 && problems.is_empty(),
+        problems,
+        native: count(Support::Native),
+        emulated: count(Support::Emulated),
+        unsupported: count(Support::Unsupported),
+        elsewhere: nodes.iter().filter(|node| node.processor.is_some() && node.processor != first).count(),
+        weight_bytes: totals.weight_bytes,
+        activation_bytes: totals.activation_bytes,
+        latency_ms: totals.latency_ms,
+        energy_mj: totals.energy_mj,
+        nodes,
+    })
+}
+
+/// How a node runs, in words.
+fn runs(node: &Node) -> String {
+    match (&node.processor, node.verdict) {
+        (Some(processor), Support::Native) => format!("runs natively at {} on {processor}", node.precision),
+        (Some(processor), Support::Emulated) => format!("is emulated at {} on {processor}", node.precision),
+        _ => "does not run".to_owned(),
+    }
+}
+
+fn render(model: &Model, checked: &Checked, all: bool) -> String {
+    let verdict = if checked.deployable { "deployable" } else { "NOT deployable" };
+    let mut text = format!("{} on {} ({}): {verdict}\n", model.path.display(), checked.target, checked.title);
+    let mut counts = vec![format!("{} of {} nodes native", checked.native, checked.nodes.len())];
+    for (count, what) in [
+        (checked.elsewhere, "on another processor than the first"),
+        (checked.emulated, "emulated"),
+        (checked.unsupported, "not running"),
+    ] {
+        if count > 0 {
+            counts.push(format!("{count} {what}"));
+        }
+    }
+    text.push_str(&format!("  {}\n", counts.join(", ")));
+    text.push_str(&format!(
+        "  weights {:.2} MB, activations at least {:.0} kB, estimated {} and {}\n",
+        checked.weight_bytes as f64 / 1e6,
+        checked.activation_bytes as f64 / 1e3,
+        figure(checked.latency_ms, "ms"),
+        figure(checked.energy_mj, "mJ"),
+    ));
+    for problem in &checked.problems {
+        text.push_str(&reason(problem, "  "));
+    }
+    let mut groups: Vec<(&Node, Vec<&str>)> = Vec::new();
+    for node in checked.nodes.iter().filter(|node| all || node.shown) {
+        let same = groups.iter_mut().find(|(first, _)| {
+            (&first.op, first.verdict, first.precision, &first.processor, &first.reasons)
+                == (&node.op, node.verdict, node.precision, &node.processor, &node.reasons)
+        });
+        match same {
+            Some((_, names)) => names.push(&node.name),
+            None => groups.push((node, vec![&node.name])),
+        }
+    }
+    for (node, names) in groups {
+        text.push_str(&format!("\n  {} {} {}\n", node.op, names.join(", "), runs(node)));
+        for because in &node.reasons {
+            text.push_str(&reason(because, "    "));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn reason(reason: &Reason, indent: &str) -> String {
+    let mut text = format!("{indent}{}: {}\n", reason.code, reason.message);
+    if let Some(fix) = &reason.fix {
+        text.push_str(&format!("{indent}  fix: {fix}\n"));
+    }
+    text
+}
+
+fn figure(value: Option<f64>, unit: &str) -> String {
+    value.map_or_else(|| format!("unknown {unit}"), |value| format!("{value:.3} {unit}"))
+}
+
+fn summary(all: &[Checked]) -> String {
+    let rows = all.iter().map(|checked| {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+        vec![
+            checked.target.clone(),
+            if checked.deployable { "yes" } else { "no" }.to_owned(),
+            checked.native.to_string(),
+            checked.elsewhere.to_string(),
+            checked.emulated.to_string(),
+            checked.unsupported.to_string(),
+            format!("{:.2}", checked.weight_bytes as f64 / 1e6),
+            format!("{:.0}", checked.activation_bytes as f64 / 1e3),
+            number(checked.latency_ms),
+            number(checked.energy_mj),
+        ]
+    });
+    fewbit_report::table(
+        &[
+            "target",
+            "deployable",
+            "native",
+            "elsewhere",
+            "emulated",
+            "refused",
+            "weights MB",
+            "activations kB",
+            "est. ms",
+            "est. mJ",
+        ],
+        rows,
+    )
+}

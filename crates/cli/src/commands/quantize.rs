@@ -1,0 +1,147 @@
+//! `fewbit quantize`: from a float model to one with integer weights and activations, for a target.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use fewbit_calibrate::sqnr::{self, LayerSqnr};
+use fewbit_core::capability::ArtifactFormat;
+use fewbit_core::lower::lower;
+use fewbit_core::plan::{self, Plan};
+use fewbit_onnx::ExportOptions;
+use serde::Serialize;
+
+use crate::args::{Format, Quantize};
+use crate::config::Config;
+use crate::failure::Usage;
+use crate::model::{self, Model};
+use crate::planning::Target;
+use crate::{Answer, devices, files, output};
+
+#[derive(Serialize)]
+struct Document {
+    output: PathBuf,
+    plan: PathBuf,
+    plan_hash: String,
+    target: String,
+    strategy: plan::Strategy,
+    float_bytes: u64,
+    bytes: usize,
+    nodes: usize,
+    native: usize,
+    emulated: usize,
+    seconds: f64,
+    peak_memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<LayerSqnr>,
+}
+
+pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Result<Answer> {
+    let start = Instant::now();
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    model.require_float()?;
+    let target = super::plan::open_target(&arguments.plan, config)?;
+    let plan = make_plan(arguments, &model, &target, config)?;
+    if !plan.deployable {
+        eprint!("{}", fewbit_report::hindrances(&plan));
+        eprintln!("nothing was written: the model cannot be deployed on {}", plan.target.name);
+        return Ok(Answer::No);
+    }
+    if target.capability.artifact.format == ArtifactFormat::Tflite {
+        eprintln!(
+            "note: the tools of {} take TFLite, which this version does not write; the ONNX model computes the same",
+            plan.target.name
+        );
+    }
+    let program = lower(&model.graph, &plan.choices())?;
+    let metadata = vec![
+        ("fewbit.plan".to_owned(), plan.hash.clone()),
+        ("fewbit.target".to_owned(), plan.target.name.clone()),
+        ("fewbit.strategy".to_owned(), plan.strategy.to_string()),
+        ("fewbit.float_model".to_owned(), model.hash.clone()),
+    ];
+    let bytes = fewbit_onnx::export(&program, &ExportOptions::with_metadata(metadata))?;
+    let layers = layers(arguments, &model, &program, config)?;
+    let plan_path = arguments.output.with_extension("plan.json");
+    files::write(&arguments.output, &bytes)?;
+    files::write(&plan_path, plan.to_json().as_bytes())?;
+    let document = Document {
+        output: arguments.output.clone(),
+        plan: plan_path,
+        plan_hash: plan.hash.clone(),
+        target: plan.target.name.clone(),
+        strategy: plan.strategy,
+        float_bytes: model.file_bytes,
+        bytes: bytes.len(),
+        nodes: plan.nodes.len(),
+        native: plan.totals.native,
+        emulated: plan.totals.emulated,
+        seconds: start.elapsed().as_secs_f64(),
+        peak_memory_bytes: fewbit_runtime::peak_memory_bytes(),
+        layers,
+    };
+    output::print(format, &document, || render(&plan, &document))?;
+    Ok(Answer::Yes)
+}
+
+/// The plan that was given, checked against model and target; else a new one.
+fn make_plan(arguments: &Quantize, model: &Model, target: &Target, config: &Config) -> Result<Plan> {
+    let Some(path) = &arguments.plan_file else {
+        let Quantize { plan, ranges, data, device, .. } = arguments;
+        return Ok(super::plan::make(model, target, plan, ranges, data, device, config)?.0);
+    };
+    let plan = Plan::from_json(&files::read_text(path)?, &path.display().to_string())?;
+    if arguments.plan.target.is_some()
+        || target.device.is_some() && plan.target.name == target.capability.name
+    {
+        plan::verify(&plan, &model.graph, &model.hash, &target.capability)?;
+    } else {
+        let named = Target::open(Some(&plan.target.name), config)?;
+        plan::verify(&plan, &model.graph, &model.hash, &named.capability)?;
+    }
+    if plan.calibration.is_none() && plan.nodes.iter().any(|node| node.precision.has_integer_activations()) {
+        return Err(Usage::new(format!("{}: the plan was made without calibration", path.display()))
+            .help("plan again with --data or --stats")
+            .into());
+    }
+    Ok(plan)
+}
+
+/// The noise that quantization adds to each value, if asked for, worst first.
+fn layers(
+    arguments: &Quantize,
+    model: &Model,
+    program: &fewbit_core::ir::Graph,
+    config: &Config,
+) -> Result<Vec<LayerSqnr>> {
+    let Some(samples) = arguments.layers else { return Ok(Vec::new()) };
+    let device = devices::open(&arguments.device, config)?;
+    let threads = devices::threads(&arguments.device, config);
+    let dataset = super::dataset(&arguments.data, &model::input_specs(&model.graph), config)?;
+    let mut layers = sqnr::per_layer(&model.graph, program, device.as_ref(), threads, &dataset, samples)?;
+    layers.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+    Ok(layers)
+}
+
+fn render(plan: &Plan, document: &Document) -> String {
+    let mut text = fewbit_report::plan(plan);
+    text.push_str(&format!(
+        "\n{:.2} MB became {:.2} MB in {:.1} s{}\nwritten to {}, the plan to {}",
+        document.float_bytes as f64 / 1e6,
+        document.bytes as f64 / 1e6,
+        document.seconds,
+        document
+            .peak_memory_bytes
+            .map(|bytes| format!(", peak memory {:.0} MB", bytes as f64 / 1e6))
+            .unwrap_or_default(),
+        document.output.display(),
+        document.plan.display(),
+    ));
+    if !document.layers.is_empty() {
+        let rows =
+            document.layers.iter().map(|layer| vec![layer.value.clone(), format!("{:.1}", layer.sqnr_db)]);
+        text.push_str("\n\n");
+        text.push_str(&fewbit_report::table(&["value", "SQNR dB"], rows));
+    }
+    text
+}
