@@ -194,7 +194,7 @@ pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) model: ModelArguments,
     #[command(flatten)]
-    pub(crate) plan: PlanArguments,
+    pub(crate) wish: PlanArguments,
     #[command(flatten)]
     pub(crate) ranges: RangeArguments,
     #[command(flatten)]
@@ -211,7 +211,7 @@ pub(crate) struct Quantize {
     #[command(flatten)]
     pub(crate) model: ModelArguments,
     #[command(flatten)]
-    pub(crate) plan: PlanArguments,
+    pub(crate) wish: PlanArguments,
     #[command(flatten)]
     pub(crate) ranges: RangeArguments,
     #[command(flatten)]

@@ -73,7 +73,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
     let mut planner = Planner::new(request)?;
     loop {
         planner.choose();
-        let bans = planner.bonds()?;
+        let bans = planner.bonds();
         if bans.is_empty() {
             break;
         }

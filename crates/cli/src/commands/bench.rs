@@ -37,7 +37,8 @@ struct Row {
 
 #[derive(Serialize)]
 struct Node {
-    node: String,
+    #[serde(rename = "node")]
+    name: String,
     kernel: String,
     us: f64,
 }
@@ -160,7 +161,7 @@ fn median_profile(profiles: &[Vec<NodeTime>]) -> Vec<Node> {
                 .collect();
             times.sort_unstable();
             let us = times.get(times.len() / 2).copied().unwrap_or(0) as f64 / 1e3;
-            Node { node: time.node.clone(), kernel: time.kernel.clone(), us }
+            Node { name: time.node.clone(), kernel: time.kernel.clone(), us }
         })
         .collect()
 }
@@ -209,7 +210,7 @@ fn render(rows: &[Row]) -> String {
         let total: f64 = row.profile.iter().map(|node| node.us).sum();
         let cells = row.profile.iter().map(|node| {
             let share = 100.0 * node.us / total.max(f64::MIN_POSITIVE);
-            vec![node.node.clone(), node.kernel.clone(), format!("{:.1}", node.us), format!("{share:.1}")]
+            vec![node.name.clone(), node.kernel.clone(), format!("{:.1}", node.us), format!("{share:.1}")]
         });
         text.push_str(&format!("\n\n{}\n", row.model));
         text.push_str(&fewbit_report::table(&["node", "kernel", "µs", "%"], cells));

@@ -14,11 +14,11 @@ use super::calibrate;
 
 pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Result<Answer> {
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
-    let target = open_target(&arguments.plan, config)?;
+    let target = open_target(&arguments.wish, config)?;
     let (plan, _) = make(
         &model,
         &target,
-        &arguments.plan,
+        &arguments.wish,
         &arguments.ranges,
         &arguments.data,
         &arguments.device,
@@ -55,13 +55,12 @@ pub(super) fn make(
         return Ok((planning::make(model, &target.capability, &wish, None)?, None));
     }
     let method = ranges.ranges.or(config.ranges).unwrap_or(calibrate::DEFAULT_METHOD);
-    let stats = match &ranges.stats {
-        Some(path) => calibrate::read_stats(path, model)?,
-        None => {
-            let (stats, findings) = calibrate::collect(model, data, device, method, config)?;
-            eprint!("{}", fewbit_report::findings(&findings));
-            stats
-        }
+    let stats = if let Some(path) = &ranges.stats {
+        calibrate::read_stats(path, model)?
+    } else {
+        let (stats, findings) = calibrate::collect(model, data, device, method, config)?;
+        eprint!("{}", fewbit_report::findings(&findings));
+        stats
     };
     let observed = Observed { stats: &stats, method };
     let plan = planning::make(model, &target.capability, &wish, Some(&observed))?;

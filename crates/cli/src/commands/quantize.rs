@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
     let start = Instant::now();
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
     model.require_float()?;
-    let target = super::plan::open_target(&arguments.plan, config)?;
+    let target = super::plan::open_target(&arguments.wish, config)?;
     let plan = make_plan(arguments, &model, &target, config)?;
     if !plan.deployable {
         eprint!("{}", fewbit_report::hindrances(&plan));
@@ -87,11 +87,11 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
 /// The plan that was given, checked against model and target; else a new one.
 fn make_plan(arguments: &Quantize, model: &Model, target: &Target, config: &Config) -> Result<Plan> {
     let Some(path) = &arguments.plan_file else {
-        let Quantize { plan, ranges, data, device, .. } = arguments;
-        return Ok(super::plan::make(model, target, plan, ranges, data, device, config)?.0);
+        let Quantize { wish, ranges, data, device, .. } = arguments;
+        return Ok(super::plan::make(model, target, wish, ranges, data, device, config)?.0);
     };
     let plan = Plan::from_json(&files::read_text(path)?, &path.display().to_string())?;
-    if arguments.plan.target.is_some()
+    if arguments.wish.target.is_some()
         || target.device.is_some() && plan.target.name == target.capability.name
     {
         plan::verify(&plan, &model.graph, &model.hash, &target.capability)?;

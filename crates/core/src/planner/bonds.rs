@@ -3,21 +3,20 @@
 use super::scales::Classes;
 use super::{Ban, Planner};
 use crate::capability::{Reason, Support, operands, reasons};
-use crate::error::Result;
 use crate::ir::ValueId;
 use crate::lower::keeps_parameters;
 
 impl Planner<'_> {
     /// The choices of this round that cannot stay; the first kind that takes any away ends the round.
-    pub(super) fn bonds(&self) -> Result<Vec<Ban>> {
+    pub(super) fn bonds(&self) -> Vec<Ban> {
         if self.is_quantized_already() {
-            return Ok(self.partitions());
+            return self.partitions();
         }
         let rules: [&dyn Fn() -> Vec<Ban>; 4] =
             [&|| self.partitions(), &|| self.movers(), &|| self.conflicts(&self.classes()), &|| {
                 self.islands()
             }];
-        Ok(rules.into_iter().map(|rule| rule()).find(|bans| !bans.is_empty()).unwrap_or_default())
+        rules.into_iter().map(|rule| rule()).find(|bans| !bans.is_empty()).unwrap_or_default()
     }
 
     fn is_quantized_already(&self) -> bool {

@@ -65,7 +65,7 @@ impl Planner<'_> {
             let mut bound: Vec<ValueId> =
                 data.into_iter().filter(|&id| graph.value(id).constant.is_none()).collect();
             bound.extend(&planned.node.outputs);
-            if self.contradict(&classes, &bound) {
+            if contradict(&classes, &bound) {
                 classes.conflicts.push(place);
                 continue;
             }
@@ -80,18 +80,18 @@ impl Planner<'_> {
         }
         classes
     }
+}
 
-    /// Whether the device fixes the parameters of one of these values and the others do not have the same.
-    ///
-    /// An operator that only moves elements takes fixed parameters along.
-    fn contradict(&self, classes: &Classes, bound: &[ValueId]) -> bool {
-        let fixed: Vec<Option<&FixedScale>> =
-            bound.iter().map(|&id| classes.fixed[classes.root(id)].as_ref()).collect();
-        let Some(first) = fixed.iter().flatten().next() else { return false };
-        let inputs = bound.len().saturating_sub(1);
-        // The outputs come last and have no parameters of their own yet.
-        fixed.iter().take(inputs.max(1)).any(|other| {
-            other.is_none_or(|other| (other.scale, other.zero_point) != (first.scale, first.zero_point))
-        })
-    }
+/// Whether the device fixes the parameters of one of these values and the others do not have the same.
+///
+/// An operator that only moves elements takes fixed parameters along.
+fn contradict(classes: &Classes, bound: &[ValueId]) -> bool {
+    let fixed: Vec<Option<&FixedScale>> =
+        bound.iter().map(|&id| classes.fixed[classes.root(id)].as_ref()).collect();
+    let Some(first) = fixed.iter().flatten().next() else { return false };
+    let inputs = bound.len().saturating_sub(1);
+    // The outputs come last and have no parameters of their own yet.
+    fixed.iter().take(inputs.max(1)).any(|other| {
+        other.is_none_or(|other| (other.scale, other.zero_point) != (first.scale, first.zero_point))
+    })
 }
