@@ -112,7 +112,7 @@ impl<'a> Lowering<'a> {
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for (index, input) in node.inputs.iter().enumerate() {
             inputs.push(match *input {
-                Some(id) if self.is_operand(node, index, id) => Some(self.as_quantized(id)?),
+                Some(id) if self.is_operand(node, index, id) => Some(self.quantized_operand(node, id)?),
                 Some(id) => Some(self.as_float(id)?),
                 None => None,
             });
@@ -268,39 +268,49 @@ impl<'a> Lowering<'a> {
         Ok(float)
     }
 
-    /// The quantized form of a value, as the plan says; constants get the parameters of their own range.
+    /// The quantized form of an operand of `node`. A float constant gets the parameters of its own range, in the element
+    /// type in which the plan stores what the node gives.
+    fn quantized_operand(&mut self, node: &Node, id: ValueId) -> Result<ValueId> {
+        let value = self.graph.value(id);
+        let planned =
+            |id: ValueId| self.choices.activations.get(&self.graph.value(id).name).map(|(dtype, _)| *dtype);
+        let Some(constant) = value.constant.as_ref().filter(|_| value.quant.is_none()) else {
+            return self.as_quantized(id);
+        };
+        let dtype = node.outputs.first().copied().and_then(planned).unwrap_or(DType::U8);
+        let operand = quantize_operand(constant, dtype).map_err(|error| error.at(&value.name))?;
+        let name = self.program.fresh_value_name(&value.name);
+        Ok(self.program.push_value(Value {
+            name,
+            dtype: Some(dtype),
+            shape: value.shape.clone(),
+            quant: Some(operand.params),
+            constant: Some(operand.tensor),
+        }))
+    }
+
+    /// The quantized form of a value, as the plan says; a constant that came quantized is its own.
     fn as_quantized(&mut self, id: ValueId) -> Result<ValueId> {
         let forms = self.forms[id.index()];
         if let Some(quantized) = forms.quantized {
             return Ok(quantized);
         }
         let value = self.graph.value(id);
-        let quantized = if let Some(constant) = &value.constant {
-            if value.quant.is_some() {
-                self.program.push_value(value.clone())
-            } else {
-                let operand = quantize_operand(constant, DType::U8).map_err(|error| error.at(&value.name))?;
-                self.program.push_value(Value {
-                    name: value.name.clone(),
-                    dtype: Some(DType::U8),
-                    shape: value.shape.clone(),
-                    quant: Some(operand.params),
-                    constant: Some(operand.tensor),
-                })
-            }
-        } else {
-            let Some((dtype, params)) = self.choices.activations.get(&value.name).cloned() else {
-                return Err(plan_error(format!(
-                    "expected quantization parameters for `{}`, found none",
-                    value.name
-                ))
-                .help("calibrate again, or plan this node in float"));
-            };
-            let float = self.as_float(id)?;
-            let quantized = self.converted(&value.name, "quantized", id, dtype, Some(params));
-            self.convert(&value.name, Op::Quantize, float, quantized);
-            quantized
+        if value.constant.is_some() && value.quant.is_some() {
+            let quantized = self.program.push_value(value.clone());
+            self.forms[id.index()].quantized = Some(quantized);
+            return Ok(quantized);
+        }
+        let Some((dtype, params)) = self.choices.activations.get(&value.name).cloned() else {
+            return Err(plan_error(format!(
+                "expected quantization parameters for `{}`, found none",
+                value.name
+            ))
+            .help("calibrate again, or plan this node in float"));
         };
+        let float = self.as_float(id)?;
+        let quantized = self.converted(&value.name, "quantized", id, dtype, Some(params));
+        self.convert(&value.name, Op::Quantize, float, quantized);
         self.forms[id.index()].quantized = Some(quantized);
         Ok(quantized)
     }

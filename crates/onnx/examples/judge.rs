@@ -1,4 +1,4 @@
-use fewbit_core::capability::{NodeQuery};
+use fewbit_core::capability::NodeQuery;
 use fewbit_core::plan::Precision;
 use fewbit_core::{pass, target};
 use fewbit_onnx::{ImportOptions, open};
@@ -11,7 +11,9 @@ fn main() {
     let mut graph = open(std::path::Path::new(&model), &options).unwrap();
     pass::optimize(&mut graph, &mut |_, _, _| {}).unwrap();
     let mut kinds: IndexMap<String, usize> = IndexMap::new();
-    for (_, n) in graph.nodes() { *kinds.entry(n.op.kind().as_str().to_owned()).or_default() += 1; }
+    for (_, n) in graph.nodes() {
+        *kinds.entry(n.op.kind().as_str().to_owned()).or_default() += 1;
+    }
     println!("{kinds:?}");
     for name in target::names().filter(|n| names.is_empty() || names.iter().any(|m| m == n)) {
         let t = target::builtin(name).unwrap();
@@ -26,11 +28,27 @@ fn main() {
                         fewbit_core::capability::Support::Emulated => emulated += 1,
                         fewbit_core::capability::Support::Unsupported => refused += 1,
                     }
-                    for r in v.reasons { *lines.entry(format!("{} {} {}", node.op.kind().as_str(), r.code, r.message.chars().take(150).collect::<String>())).or_default() += 1; }
+                    for r in v.reasons {
+                        *lines
+                            .entry(format!(
+                                "{} {} {}",
+                                node.op.kind().as_str(),
+                                r.code,
+                                r.message.chars().take(150).collect::<String>()
+                            ))
+                            .or_default() += 1;
+                    }
                 }
-                if native + emulated == 0 { continue; }
-                println!("{name} {} {precision}: native {native} emulated {emulated} refused {refused}", p.id);
-                for (l, c) in lines.iter().take(8) { println!("    {c}x {l}"); }
+                if native + emulated == 0 {
+                    continue;
+                }
+                println!(
+                    "{name} {} {precision}: native {native} emulated {emulated} refused {refused}",
+                    p.id
+                );
+                for (l, c) in lines.iter().take(8) {
+                    println!("    {c}x {l}");
+                }
             }
         }
     }

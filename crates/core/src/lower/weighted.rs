@@ -13,13 +13,13 @@ impl Lowering<'_> {
         let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
             return Err(plan_error("expected an input and weights"));
         };
-        let x_quantized = self.as_quantized(x)?;
+        let x_quantized = self.quantized_operand(node, x)?;
         let choices = self.choices;
         let planned = |name: &str| choices.activations.get(name).cloned();
         let weight = self.graph.value(w);
         let (Some(constant), None) = (&weight.constant, &weight.quant) else {
             // A product of two activations, or weights that came quantized: nothing to quantize here.
-            let w_quantized = self.as_quantized(w)?;
+            let w_quantized = self.quantized_operand(node, w)?;
             let mut inputs = vec![Some(x_quantized), Some(w_quantized)];
             for input in node.inputs.iter().skip(2) {
                 inputs.push(match *input {

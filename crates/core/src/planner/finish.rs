@@ -210,7 +210,8 @@ impl Planner<'_> {
                 }
             }
             if graph.is_output(id) && stored_as_codes && graph.value(id).quant.is_none() {
-                add(BoundaryKind::Dequantize, None, Precision::F32);
+                let precision = producer.and_then(Planned::candidate).map_or(Precision::F32, |c| c.precision);
+                add(BoundaryKind::Dequantize, None, precision);
             }
             for (kind, to, precision) in found {
                 boundaries.push(self.boundary(id, kind, from, to, precision));

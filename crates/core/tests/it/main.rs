@@ -4,6 +4,7 @@ mod capability;
 mod hostile;
 mod inference;
 mod oracle;
+mod planner;
 mod quantized;
 mod semantics;
 mod support;
