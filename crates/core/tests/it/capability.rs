@@ -227,3 +227,46 @@ fn hashes_follow_the_content() {
     assert_ne!(document.hash(), other.hash());
     assert_eq!(Capability::from_json(&document.to_json(), "x").unwrap(), document);
 }
+
+/// The keys of the table that `line` opens, from the error on an unknown one.
+fn keys(line: &str) -> Vec<String> {
+    let text = DOCUMENT.replacen(line, &format!("{line}\nno_such_key = 1"), 1);
+    let error = Capability::from_toml(&text, "tiny.toml").expect_err(line).to_string();
+    let (_, expected) = error.split_once("expected").unwrap_or_else(|| panic!("{error}"));
+    expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_of_the_schema_is_described_for_people() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design/capability.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let limits = DOCUMENT.replace("limits = {", "limits = { no_such_key = 1,");
+    let error = Capability::from_toml(&limits, "tiny.toml").unwrap_err().to_string();
+    let (_, limits) = error.split_once("expected one of").unwrap();
+    let limits = limits.split('`').skip(1).step_by(2).map(str::to_owned);
+    let tables = ["schema = 1", "[[processors]]", "[[processors.roofline]]", "[[processors.rules]]"];
+    let all: Vec<String> = tables.into_iter().flat_map(keys).chain(limits).collect();
+    assert!(all.len() > 50 && all.iter().any(|key| key == "resize_factors"), "{all:?}");
+    for key in all {
+        assert!(page.contains(&format!("`{key}`")), "docs/design/capability.md has nothing on `{key}`");
+    }
+}
+
+#[test]
+fn the_worked_example_for_people_is_a_valid_document() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/design/capability.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let document = Capability::from_toml(example, "docs/design/capability.md").unwrap();
+    let mut model = ModelBuilder::new("one", 1);
+    let x = model.input("x", &[1, 4, 16, 16]);
+    let y = model.conv(x, 8, ConvOptions::same(3).stride(4));
+    let graph = model.finish(&[y]);
+    let (_, node) = graph.nodes().next().unwrap();
+    for (precision, code) in [(Precision::W8A8, "CAP-STRIDE"), (Precision::F16, "CAP-PRECISION")] {
+        let verdict = document.processors[0].judge(&NodeQuery::new(&graph, node, precision));
+        assert_eq!(codes(&verdict), [code]);
+        let reason = &verdict.reasons[0];
+        assert!(page.contains(&reason.message), "{}", reason.message);
+    }
+}
