@@ -63,7 +63,7 @@ fn model(seed: u64) -> Graph {
     builder.finish(&[y, pooled])
 }
 
-fn resize(builder: &mut ModelBuilder, x: ValueId, scales: ValueId, mode: ResizeMode) -> ValueId {
+pub(crate) fn resize(builder: &mut ModelBuilder, x: ValueId, scales: ValueId, mode: ResizeMode) -> ValueId {
     let attributes = ResizeAttributes {
         mode,
         coordinates: CoordinateMode::HalfPixel,
@@ -83,7 +83,7 @@ fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
 }
 
 /// The program with every node at `precision`, activations of `dtype`, ranges seen on one input.
-fn quantized(graph: &Graph, precision: Precision, dtype: DType, seed: u64) -> Graph {
+pub(crate) fn quantized(graph: &Graph, precision: Precision, dtype: DType, seed: u64) -> Graph {
     let mut choices = Choices::default();
     for (_, node) in graph.nodes() {
         if has_integer_form(&node.op) {

@@ -109,6 +109,7 @@ fn check(rule: &Rule, query: &NodeQuery<'_>) -> Vec<Reason> {
     channels(rule, query, &mut broken);
     operands(rule, query, &mut broken);
     modes(rule, query, &mut broken);
+    axes(rule, query, &mut broken);
     if query.precision.has_integer_activations() {
         activation_forms(rule, query, &mut broken);
     }
@@ -451,6 +452,34 @@ fn modes(rule: &Rule, query: &NodeQuery<'_>, broken: &mut Vec<Reason>) {
                 Some(format!("transpose so that it works along axis {channels}")),
             ));
         }
+    }
+}
+
+/// Axes of a row-wise operator or a reduction.
+fn axes(rule: &Rule, query: &NodeQuery<'_>, broken: &mut Vec<Reason>) {
+    let id = &rule.id;
+    if rule.limits.last_axis
+        && let Some((axis, _)) = query.axis()
+        && !query.is_last_axis(axis)
+    {
+        broken.push(reason(
+            reasons::AXIS,
+            rule,
+            format!("axis {axis} is not the last one, which rule {id} needs"),
+            Some("transpose so that it works along the last axis".to_owned()),
+        ));
+    }
+    if rule.limits.spatial_axes
+        && let Some((axes, rank)) = query.reduced_axes()
+        && !axes.iter().copied().eq(2..rank)
+    {
+        let texts: Vec<String> = axes.iter().map(ToString::to_string).collect();
+        broken.push(reason(
+            reasons::AXIS,
+            rule,
+            format!("axes {} are not all spatial axes, which rule {id} reduces", texts.join(", ")),
+            Some("reduce over all axes behind batch and channels".to_owned()),
+        ));
     }
 }
 

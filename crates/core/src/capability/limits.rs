@@ -116,6 +116,12 @@ pub struct Limits {
     /// Whether the operator's axis must be the last one (or, for four dimensions in NCHW, the channels).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub channel_axis: bool,
+    /// Whether the operator's axis must be the last one that is longer than 1.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub last_axis: bool,
+    /// Whether a reduction must be over all spatial axes and no other.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub spatial_axes: bool,
     /// Whether both operands must have the shape of the result, or be constant.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_broadcast: bool,

@@ -157,6 +157,18 @@ impl<'a> NodeQuery<'a> {
         Some((axis, self.graph.value(self.node.input(0)?).shape.as_ref()?.rank()))
     }
 
+    /// Whether every axis behind the operator's own has one element; `true` where that is not known.
+    pub(super) fn is_last_axis(&self, axis: usize) -> bool {
+        let extents = self.node.input(0).and_then(|id| self.graph.value(id).extents());
+        extents.is_none_or(|extents| extents.iter().skip(axis + 1).all(|&extent| extent == 1))
+    }
+
+    /// The axes of a reduction, and the rank of its input.
+    pub(super) fn reduced_axes(&self) -> Option<(&'a [usize], usize)> {
+        let Op::Reduce { axes, .. } = &self.node.op else { return None };
+        Some((axes, self.graph.value(self.node.input(0)?).shape.as_ref()?.rank()))
+    }
+
     /// The largest sum of absolute weight codes over output channels, with symmetric scales per channel.
     pub(super) fn weight_sum(&self) -> Option<u64> {
         let value = self.graph.value(self.weights()?);

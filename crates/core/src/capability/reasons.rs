@@ -77,8 +77,8 @@ reasons! {
         "The operator's mode (of a resize or a padding) has no kernel on the device.",
         "Use one of the modes that the message names.";
     AXIS = "CAP-AXIS", "axis of the operator",
-        "The device runs the operator along the channels only.",
-        "Transpose around the node so that it works along the channels.";
+        "The device runs the operator along other axes only: the channels, the last axis, or all spatial ones.",
+        "Transpose around the node so that it works along the axis that the message names.";
     BROADCAST = "CAP-BROADCAST", "broadcasting",
         "The device needs both operands in the shape of the result.",
         "Expand the smaller operand, or make it constant.";

@@ -2,7 +2,7 @@
 
 use fewbit_core::capability::{Capability, NodeQuery, Support, Verdict};
 use fewbit_core::ir::{
-    Activation, CoordinateMode, Graph, NearestMode, Op, ResizeAttributes, ResizeMode, Tensor,
+    Activation, CoordinateMode, Graph, NearestMode, Op, ReduceOp, ResizeAttributes, ResizeMode, Tensor,
 };
 use fewbit_core::plan::Precision;
 use fewbit_testing::{ConvOptions, ModelBuilder};
@@ -116,7 +116,7 @@ fn each_limit_refuses_with_its_own_code_and_a_change_that_passes() {
 fn shaped(limits: &str) -> Capability {
     let rule = DOCUMENT.split("[[processors.rules]]").nth(1).unwrap();
     let other = format!(
-        "\nid = \"shaped\"\nops = [\"Resize\", \"GlobalAveragePool\"]\nprecisions = [\"w8a8\"]\nsupport = \"native\"\n\
+        "\nid = \"shaped\"\nops = [\"Resize\", \"GlobalAveragePool\", \"Softmax\", \"ReduceMean\"]\nprecisions = [\"w8a8\"]\nsupport = \"native\"\n\
          activations = {{ dtypes = [\"i8\"], symmetry = \"affine\" }}\nlimits = {{ {limits} }}\n\
          source = \"this test\"\n\n"
     );
@@ -158,6 +158,30 @@ fn resizes_enlarge_by_the_listed_factors_only() {
         let (_, node) = graph.nodes().next().unwrap();
         let verdict = document.processors[0].judge(&NodeQuery::new(&graph, node, Precision::W8A8));
         assert_eq!(codes(&verdict), expected, "{from} to {to}");
+    }
+}
+
+#[test]
+fn axes_are_held_to_the_last_or_all_spatial_ones() {
+    let document = shaped("last_axis = true, spatial_axes = true");
+    let softmax = |axis| Op::Softmax { axis, log: false };
+    let mean = |axes: &[usize]| Op::Reduce { op: ReduceOp::Mean, axes: axes.to_vec(), keep_dims: true };
+    let cases: [(&[usize], Op, &[&str]); 6] = [
+        (&[1, 4, 5, 6], softmax(3), &[]),
+        (&[1, 4, 1, 1], softmax(1), &[]),
+        (&[1, 4, 5, 6], softmax(1), &["CAP-AXIS"]),
+        (&[1, 4, 5, 6], mean(&[2, 3]), &[]),
+        (&[1, 4, 5, 6], mean(&[3]), &["CAP-AXIS"]),
+        (&[1, 4, 5, 6], mean(&[1]), &["CAP-AXIS"]),
+    ];
+    for (extents, op, expected) in cases {
+        let mut model = ModelBuilder::new("axes", 1);
+        let x = model.input("x", extents);
+        let y = model.op("node", op.clone(), &[x]);
+        let graph = model.finish(&[y]);
+        let (_, node) = graph.nodes().next().unwrap();
+        let verdict = document.processors[0].judge(&NodeQuery::new(&graph, node, Precision::W8A8));
+        assert_eq!(codes(&verdict), expected, "{op:?}");
     }
 }
 
