@@ -1,8 +1,9 @@
-//! Checks and generators of the workspace: `cargo xtask NAME`.
+//! Checks, generators and the quickstart of the workspace: `cargo xtask NAME`.
 
 mod layers;
 #[cfg(feature = "onnx-types")]
 mod onnx_types;
+mod quickstart;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,8 @@ struct Arguments {
 enum Command {
     /// Checks who imports whom and where unsafe code lives.
     Layers,
+    /// Shows the whole path on the model of examples/digits: check, plan, quantize, eval, bench.
+    Quickstart,
     /// Generates the ONNX types from an onnx.proto (needs `--features onnx-types`).
     OnnxTypes {
         /// The file, as the Python package `onnx` carries it.
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace's folder")?;
     match Arguments::parse().command {
         Command::Layers => layers::check(root),
+        Command::Quickstart => quickstart::run(root),
         #[cfg(feature = "onnx-types")]
         Command::OnnxTypes { proto } => onnx_types::generate(root, &proto),
         #[cfg(not(feature = "onnx-types"))]

@@ -162,7 +162,9 @@ impl Examiner {
             .iter()
             .filter_map(|(name, observer)| {
                 let (min, max) = method.range(observer, Scheme::ACTIVATION_U8).ok()?;
-                let share = observer.held_out().share_outside(min, max);
+                // What lies less than a step outside loses no more than rounding does.
+                let step = (max - min) / 255.0;
+                let share = observer.held_out().share_outside(min - step, max + step);
                 (share > SATURATION).then_some((name.as_str(), share))
             })
             .collect();
