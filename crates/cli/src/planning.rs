@@ -61,8 +61,8 @@ impl Ranges for Observed<'_> {
         Ok(Some(range))
     }
 
-    fn channel_means(&self, _value: &str) -> Option<Vec<f32>> {
-        None
+    fn channel_means(&self, value: &str) -> Option<Vec<f32>> {
+        self.stats.values.get(value)?.channel_means()
     }
 
     fn origin(&self) -> String {

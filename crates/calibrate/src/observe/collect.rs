@@ -123,29 +123,29 @@ impl Collector {
     /// Shows one sample's values to the observers, in parallel over values.
     fn observe(&self, sample: &Sample, held_out: bool, observers: &mut [Observer]) -> Result<()> {
         let outputs = self.runner.outputs();
-        let tensors: Vec<&[f32]> = self
+        let tensors: Vec<(&[f32], &[usize])> = self
             .inputs
             .iter()
             .map(|(index, _)| &sample.inputs[*index])
             .chain(outputs)
-            .map(|tensor| tensor.as_slice::<f32>())
+            .map(|tensor| Ok((tensor.as_slice::<f32>()?, tensor.extents())))
             .collect::<Result<_, fewbit_core::CoreError>>()?;
-        let mut work: Vec<(&[f32], &mut Observer)> = tensors.into_iter().zip(observers).collect();
+        let mut work: Vec<((&[f32], &[usize]), &mut Observer)> = tensors.into_iter().zip(observers).collect();
         // The largest first, so that the two halves are even.
-        work.sort_by_key(|(values, _)| std::cmp::Reverse(values.len()));
+        work.sort_by_key(|((values, _), _)| std::cmp::Reverse(values.len()));
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-        let mut shares: Vec<Vec<(&[f32], &mut Observer)>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
         for (index, item) in work.into_iter().enumerate() {
             shares[index % threads].push(item);
         }
         std::thread::scope(|scope| {
             for share in shares {
                 scope.spawn(move || {
-                    for (values, observer) in share {
+                    for ((values, extents), observer) in share {
                         if held_out {
                             observer.add_held_out(values);
                         } else {
-                            observer.add(values);
+                            observer.add_tensor(values, extents);
                         }
                     }
                 });

@@ -178,7 +178,13 @@ fn least_divergence(histogram: &Histogram, (min, max): (f32, f32)) -> (f32, f32)
         let bin = (centre.abs() / largest * BINS as f32) as usize;
         counts[bin.min(BINS - 1)] += count as f64;
     }
+    // Zeros are exact at every scale: the spike that a Relu leaves there says nothing about where to clip, and spread
+    // over its level it would drown the rest.
+    counts[0] = counts[1];
     let total: f64 = counts.iter().sum();
+    if total == 0.0 {
+        return (min, max);
+    }
     let mut best = (f64::INFINITY, BINS);
     let mut kept = counts[..LEVELS].iter().sum::<f64>();
     for end in LEVELS..=BINS {

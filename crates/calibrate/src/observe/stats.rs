@@ -19,12 +19,36 @@ pub struct Observer {
     /// The largest magnitude after three quarters of the samples (see [`Observer::mark`]).
     marked: Option<f32>,
     not_finite: u64,
+    /// Sum of the values of each channel (axis 1) and the number of values in each; empty below two axes.
+    channel_sums: Vec<f64>,
+    per_channel: u64,
     histogram: Histogram,
     /// Values of samples that were held out: they do not count towards the range.
     held_out: Histogram,
 }
 
 impl Observer {
+    /// Takes the elements of one sample with its extents: ranges, and the mean of each channel (axis 1).
+    pub fn add_tensor(&mut self, values: &[f32], extents: &[usize]) {
+        self.add(values);
+        let [batch, channels, inner @ ..] = extents else { return };
+        let inner: usize = inner.iter().product();
+        if values.is_empty() || values.len() != batch * channels * inner {
+            return;
+        }
+        self.channel_sums.resize(*channels, 0.0);
+        for (plane, values) in values.chunks_exact(inner).enumerate() {
+            self.channel_sums[plane % channels] += values.iter().map(|&x| f64::from(x)).sum::<f64>();
+        }
+        self.per_channel += (batch * inner) as u64;
+    }
+
+    /// The mean of each channel (axis 1); `None` where values have fewer than two axes.
+    pub fn channel_means(&self) -> Option<Vec<f32>> {
+        (self.per_channel > 0)
+            .then(|| self.channel_sums.iter().map(|sum| (sum / self.per_channel as f64) as f32).collect())
+    }
+
     /// Takes the elements of one sample.
     pub fn add(&mut self, values: &[f32]) {
         let mut low = f32::INFINITY;
@@ -116,7 +140,7 @@ pub struct CalibrationStats {
 
 impl CalibrationStats {
     /// The present version of the document's form.
-    pub const SCHEMA: u32 = 1;
+    pub const SCHEMA: u32 = 2;
 }
 
 #[cfg(test)]
@@ -134,6 +158,18 @@ mod tests {
         assert_eq!(observer.growth(), 1.5);
         assert_eq!(observer.not_finite(), 1);
         assert_eq!(observer.extremes(), (-3.0, 1.5));
+    }
+
+    #[test]
+    fn means_are_of_each_channel_over_all_samples() {
+        let mut observer = Observer::default();
+        observer.add_tensor(&[1.0, 3.0, 10.0, 20.0], &[1, 2, 1, 2]);
+        observer.add_tensor(&[5.0, 7.0, 30.0, 60.0], &[1, 2, 1, 2]);
+        assert_eq!(observer.channel_means(), Some(vec![4.0, 30.0]));
+        assert_eq!(observer.extremes(), (1.0, 60.0));
+        let mut flat = Observer::default();
+        flat.add_tensor(&[1.0, 2.0], &[2]);
+        assert_eq!(flat.channel_means(), None);
     }
 
     #[test]
