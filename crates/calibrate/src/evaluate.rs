@@ -23,19 +23,30 @@ pub struct Evaluation {
     pub sqnr_db: Option<f64>,
 }
 
+/// One sample that was evaluated.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Samples seen so far, this one included.
+    pub done: usize,
+    /// Samples there are.
+    pub total: usize,
+    /// The model's first output as real numbers.
+    pub output: &'a [f32],
+}
+
 /// Runs `model`, and `reference` where there is one, over at most `limit` samples.
 ///
 /// The first output counts; its largest element is the prediction (the first of equals).
 ///
 /// # Errors
 /// A sample that cannot be read, a run that fails, a model whose outputs differ in size from the reference's, or an
-/// interrupted run (`progress` returned false).
+/// interrupted run (`watch`, who hears of each sample, returned false).
 pub fn evaluate(
     model: &mut Runner,
     mut reference: Option<&mut Runner>,
     dataset: &Dataset,
     limit: usize,
-    progress: &mut dyn FnMut(usize, usize) -> bool,
+    watch: &mut dyn FnMut(Seen<'_>) -> bool,
 ) -> Result<Evaluation> {
     let count = dataset.len().min(limit);
     let mut tally = Tally::default();
@@ -60,7 +71,7 @@ pub fn evaluate(
                 None => None,
             };
             tally.add(&output, expected.as_deref(), sample.label).map_err(|error| error.at(&sample.name))?;
-            if !progress(index + 1, count) {
+            if !watch(Seen { done: index + 1, total: count, output: &output }) {
                 return Err(CalibrateError::new(CalibrateErrorKind::Run, "interrupted")
                     .help("run the command again; nothing was written"));
             }

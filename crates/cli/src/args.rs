@@ -260,6 +260,9 @@ pub(crate) struct Eval {
     /// Smallest agreement with the reference, in percent; below it the exit code is 1.
     #[arg(long, value_name = "PERCENT", requires = "reference")]
     pub(crate) min_agreement: Option<f64>,
+    /// Writes the first output of every sample, as real numbers, one row each.
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) outputs: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use fewbit_calibrate::Runner;
-use fewbit_calibrate::dataset::Dataset;
+use fewbit_calibrate::dataset::{Dataset, write_npy};
 use fewbit_calibrate::evaluate::evaluate;
+use fewbit_core::ir::Tensor;
 
 use crate::args::{Eval, Format};
 use crate::config::Config;
@@ -27,11 +28,19 @@ pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<A
     require_something_to_measure(&dataset, reference.is_some())?;
     let count = dataset.len().min(arguments.data.samples.unwrap_or(usize::MAX));
     let bar = progress::bar("evaluate", count);
-    let result = evaluate(&mut runner, reference.as_mut(), &dataset, count, &mut |done, _| {
-        bar.set_position(done as u64);
+    let mut outputs = Vec::new();
+    let result = evaluate(&mut runner, reference.as_mut(), &dataset, count, &mut |seen| {
+        bar.set_position(seen.done as u64);
+        if arguments.outputs.is_some() {
+            outputs.extend_from_slice(seen.output);
+        }
         true
     })?;
     bar.finish_and_clear();
+    if let Some(path) = &arguments.outputs {
+        let array = Tensor::from_slice(&[result.n, outputs.len() / result.n.max(1)], &outputs)?;
+        write_npy(path, &array)?;
+    }
     let mut answer = Answer::Yes;
     let mut failed = Vec::new();
     if let (Some(limit), Some(top1), Some(reference)) =
