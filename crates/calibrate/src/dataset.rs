@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use fewbit_core::ir::{DType, Tensor};
 
-pub use npy::{read_npy, write_npy};
+pub use npy::{encode_npy, read_npy};
 pub use preprocess::{Channels, Layout, Preprocess};
 
 use crate::error::{CalibrateError, CalibrateErrorKind, Result};

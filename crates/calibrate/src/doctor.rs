@@ -24,6 +24,54 @@ const SATURATION: f64 = 0.01;
 /// Fewest samples for which growth and saturation say something.
 const FEWEST: usize = 16;
 
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FindingKind {
+    /// Pictures that look like noise.
+    Noise,
+    /// Samples of one value.
+    Constant,
+    /// Samples that repeat others.
+    Duplicate,
+    /// Data that is not normalised as the training data was.
+    Normalisation,
+    /// Too few samples to judge.
+    Few,
+    /// Ranges that still grew towards the end.
+    Growing,
+    /// Held-out samples outside the chosen ranges.
+    Saturated,
+}
+
+fewbit_core::kinds_with_codes! { FindingKind {
+    Noise = "DOCTOR-NOISE", "pictures that look like noise",
+        "Neighbouring pixels of a photograph are alike; in these pictures they are unrelated. Ranges seen over noise \
+         are not those of real pictures.",
+        "Calibrate with real pictures; if they are real, check layout= in --preprocess.";
+    Constant = "DOCTOR-CONSTANT", "samples of one value",
+        "Every element of the sample is the same, so that it says next to nothing about ranges.",
+        "Remove blank samples.";
+    Duplicate = "DOCTOR-DUPLICATE", "samples that repeat others",
+        "The same sample was seen more than once; the ranges rest on fewer samples than it seems.",
+        "Calibrate with different samples.";
+    Normalisation = "DOCTOR-NORMALISATION", "data that is not normalised for this model",
+        "The first batch normalisation remembers mean and variance of the training data, and what reaches it now is \
+         far from them.",
+        "Give the mean and std that the model was trained with in --preprocess.";
+    Few = "DOCTOR-FEW", "too few samples",
+        "So few samples do not show whether the ranges hold for others.",
+        "Calibrate with 100 to 500 samples.";
+    Growing = "DOCTOR-GROWING", "ranges that still grow",
+        "A share of the ranges still grew in the last quarter of the samples, so that more samples would widen them \
+         further.",
+        "Calibrate with more samples, or choose ranges by mse or percentile.";
+    Saturated = "DOCTOR-SATURATED", "held-out samples saturate",
+        "A part of the samples is held out and held against the chosen ranges; a value leaves its range more often \
+         than it should.",
+        "Calibrate with more samples, or choose a wider method with --ranges, such as min-max.";
+} }
+
 /// A warning about the calibration data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -36,8 +84,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(code: &str, message: String, advice: &str) -> Self {
-        Self { code: code.to_owned(), message, advice: advice.to_owned() }
+    fn new(kind: FindingKind, message: String, advice: &str) -> Self {
+        Self { code: kind.entry().code.to_owned(), message, advice: advice.to_owned() }
     }
 }
 
@@ -102,7 +150,7 @@ impl Examiner {
         let percent = |part: usize| format!("{:.0} %", 100.0 * share(part));
         if share(self.noisy) > FAULTY_SHARE {
             findings.push(Finding::new(
-                "DOCTOR-NOISE",
+                FindingKind::Noise,
                 format!(
                     "{} of the pictures look like noise: neighbouring pixels are unrelated",
                     percent(self.noisy)
@@ -112,7 +160,7 @@ impl Examiner {
         }
         if share(self.constant) > FAULTY_SHARE {
             findings.push(Finding::new(
-                "DOCTOR-CONSTANT",
+                FindingKind::Constant,
                 format!("{} of the samples hold one value only", percent(self.constant)),
                 "remove blank samples",
             ));
@@ -120,7 +168,7 @@ impl Examiner {
         let duplicates: usize = self.seen.values().map(|count| count - 1).sum();
         if share(duplicates) > FAULTY_SHARE {
             findings.push(Finding::new(
-                "DOCTOR-DUPLICATE",
+                FindingKind::Duplicate,
                 format!("{} of the samples repeat another one", percent(duplicates)),
                 "calibrate with different samples",
             ));
@@ -129,7 +177,7 @@ impl Examiner {
             && (found.shift > 3.0 || !(0.2..5.0).contains(&found.spread))
         {
             findings.push(Finding::new(
-                "DOCTOR-NORMALISATION",
+                FindingKind::Normalisation,
                 format!(
                     "the first batch normalisation receives data {:.1} standard deviations from its training mean \
                      with {:.2} times the variance (inputs range from {} to {})",
@@ -140,7 +188,7 @@ impl Examiner {
         }
         if stats.samples < FEWEST {
             findings.push(Finding::new(
-                "DOCTOR-FEW",
+                FindingKind::Few,
                 format!("{} samples are too few to judge the ranges", stats.samples),
                 "calibrate with 100 to 500 samples",
             ));
@@ -149,7 +197,7 @@ impl Examiner {
         let growing = stats.values.values().filter(|observer| observer.growth() > GROWTH).count();
         if growing as f64 > GROWING_SHARE * stats.values.len() as f64 {
             findings.push(Finding::new(
-                "DOCTOR-GROWING",
+                FindingKind::Growing,
                 format!(
                     "{growing} of {} ranges still grew by more than 5 % in the last quarter of the samples",
                     stats.values.len()
@@ -170,7 +218,7 @@ impl Examiner {
             .collect();
         if let Some((name, worst)) = saturated.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
             findings.push(Finding::new(
-                "DOCTOR-SATURATED",
+                FindingKind::Saturated,
                 format!(
                     "{} of {} values saturate on held-out samples, `{name}` the most: {:.1} % of it lies outside its range",
                     saturated.len(),
@@ -292,5 +340,13 @@ mod tests {
         observer.add_held_out(&[1.0, 5.0]);
         let stats = stats(20, IndexMap::from([("x".to_owned(), observer)]));
         assert_eq!(codes(&examiner, &stats), ["DOCTOR-GROWING", "DOCTOR-SATURATED"]);
+    }
+
+    #[test]
+    fn the_tables_of_this_crate_are_well_formed() {
+        for entry in FindingKind::CODES.iter().chain(crate::error::CalibrateErrorKind::CODES) {
+            assert!(entry.is_well_formed(), "{entry:?}");
+        }
+        assert!(FindingKind::CODES.iter().all(|entry| entry.code.starts_with("DOCTOR-")));
     }
 }

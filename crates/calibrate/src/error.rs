@@ -21,17 +21,28 @@ pub enum CalibrateErrorKind {
     Run,
 }
 
-impl CalibrateErrorKind {
-    fn code(self) -> &'static str {
-        match self {
-            CalibrateErrorKind::Read => "DATA-READ",
-            CalibrateErrorKind::Format => "DATA-FORMAT",
-            CalibrateErrorKind::Dataset => "DATA-SET",
-            CalibrateErrorKind::Preprocess => "DATA-PREPROCESS",
-            CalibrateErrorKind::Run => "DATA-RUN",
-        }
-    }
-}
+fewbit_core::kinds_with_codes! { CalibrateErrorKind {
+    Read = "DATA-READ", "data that cannot be read",
+        "The operating system refused to open, list or read a file or folder of the data.",
+        "Check the path and the permissions.";
+    Format = "DATA-FORMAT", "a file that is not what its name says",
+        "An image does not decode, an array is no .npy, or a table of labels has a line of another form. The message \
+         names the file.",
+        "Remove or replace the file; a line of labels.csv is `file,label` with a whole number.";
+    Dataset = "DATA-SET", "data that does not fit the model",
+        "There are no samples, too few labels, or arrays of other extents or names than the model's inputs.",
+        "Compare the data with `fewbit inspect MODEL`: arrays are named after the inputs, their first axis counts \
+         samples.";
+    Preprocess = "DATA-PREPROCESS", "preprocessing that cannot be",
+        "The description given with --preprocess or --ranges is not understood, or what it makes of a picture is not \
+         the shape of the model's input.",
+        "Write it as resize=256,crop=224,mean=127.5,std=127.5,layout=nchw,channels=rgb, with the extents that \
+         `fewbit inspect MODEL` shows.";
+    Run = "DATA-RUN", "results that cannot be judged",
+        "The model ran, but what came out cannot be used: a value that is not a number, or outputs that do not fit \
+         the reference's.",
+        "Run the float model on the sample that the message names, and check --preprocess and --shape.";
+} }
 
 /// An error of calibration: kind, place, message and remedy.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +81,7 @@ impl CalibrateError {
 
     /// The stable code, which `fewbit explain` understands.
     pub fn code(&self) -> &'static str {
-        self.source.as_ref().map_or_else(|| self.kind.code(), |source| source.code())
+        self.source.as_ref().map_or_else(|| self.kind.entry().code, |source| source.code())
     }
 
     /// Where it went wrong: a file, a sample, a node.

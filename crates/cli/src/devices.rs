@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use fewbit_backend_cpu::CpuBackend;
 use fewbit_core::backend::{Availability, Backend, Device};
+use fewbit_core::diag::nearest;
 
 use crate::args::DeviceArguments;
 use crate::config::Config;
-use crate::failure::{Missing, Usage};
+use crate::failure::Missing;
 
 /// Every backend, in the order in which they are preferred.
 pub(crate) fn backends() -> Vec<Box<dyn Backend>> {
@@ -37,18 +38,17 @@ pub(crate) fn open(arguments: &DeviceArguments, config: &Config) -> Result<Arc<d
             Availability::Absent { .. } => {}
         }
     }
-    match wanted {
-        Some(wanted) => {
-            Err(Usage::new(format!("expected a backend ({}), found `{wanted}`", names.join(", ")))
-                .help("see `fewbit backends`")
-                .into())
-        }
-        None => Err(Missing {
-            message: "no backend can be used here".to_owned(),
-            help: "see `fewbit backends`".to_owned(),
-        }
-        .into()),
-    }
+    let (message, help) = match wanted {
+        Some(wanted) => (
+            format!("expected a backend of this build ({}), found `{wanted}`", names.join(", ")),
+            nearest(wanted, names.iter().map(String::as_str)).map_or_else(
+                || "see `fewbit backends`".to_owned(),
+                |near| format!("did you mean `{near}`? see `fewbit backends`"),
+            ),
+        ),
+        None => ("no backend can be used here".to_owned(), "see `fewbit backends`".to_owned()),
+    };
+    Err(Missing { message, help }.into())
 }
 
 /// The threads that were asked for, or as many as there are processors.

@@ -1,27 +1,79 @@
 //! Errors as people and scripts see them: the message, the code, the remedy, and the exit code.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use fewbit_calibrate::CalibrateError;
 use fewbit_core::{CoreError, CoreErrorKind};
 use fewbit_onnx::OnnxError;
 
+/// The codes of this crate's own messages.
+pub(crate) mod codes {
+    fewbit_core::codes! {
+        USAGE = "USAGE", "the command asks for something that cannot be",
+            "An argument, or a key of fewbit.toml, is not understood, contradicts another one, or lacks what the \
+             command needs.",
+            "Read the message, which says what was expected and found; `fewbit help COMMAND` lists the arguments.";
+        FILE = "FILE", "a file that cannot be read or written",
+            "The operating system refused the file or its folder. What was there before is unchanged: results are \
+             written beside their place and moved there only when they are whole.",
+            "Check the path, the permissions and the free space; make the folder first.";
+        DEVICE = "DEVICE", "no such backend or device here",
+            "The backend that was asked for is not part of this build, or what it needs (a device, a driver, a \
+             library) is missing on this machine. The exit code is 3.",
+            "Look at `fewbit backends`, and choose another one with --backend or in fewbit.toml.";
+        DEFECT = "DEFECT", "a defect of the program",
+            "The program met a state that it holds to be impossible, and stopped. No input should be able to cause \
+             this, whatever it holds. The exit code is 4.",
+            "Report it with the command, the lines on stderr and, if you may share it, the model.";
+    }
+}
+
 /// The usage or the input is wrong.
-const USAGE: u8 = 2;
+pub(crate) const EXIT_USAGE: u8 = 2;
 /// A device or plugin is missing or failed.
-const ENVIRONMENT: u8 = 3;
+const EXIT_ENVIRONMENT: u8 = 3;
+/// A defect of ours.
+const EXIT_DEFECT: u8 = 4;
 
 /// A mistake in what was asked, found by the program itself.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Usage {
     message: String,
+    place: Option<String>,
     help: Option<String>,
 }
 
 impl Usage {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None }
+        Self { message: message.into(), place: None, help: None }
+    }
+
+    /// About a file: the message begins with its name.
+    pub(crate) fn of_file(path: &Path, message: impl std::fmt::Display) -> Self {
+        let place = path.display().to_string();
+        Self { message: format!("{place}: {message}"), place: Some(place), help: None }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// A file that the operating system refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub(crate) struct Refused {
+    message: String,
+    place: String,
+    help: Option<String>,
+}
+
+impl Refused {
+    pub(crate) fn new(path: &Path, message: impl Into<String>) -> Self {
+        Self { message: message.into(), place: path.display().to_string(), help: None }
     }
 
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
@@ -48,34 +100,29 @@ struct Told {
 
 /// Looks through the chain for the error that knows most.
 fn look_up(error: &anyhow::Error) -> Told {
+    let own = |text: Option<&str>| text.map(str::to_owned);
     for cause in error.chain() {
-        if let Some(error) = cause.downcast_ref::<CoreError>() {
-            let exit = if error.kind() == CoreErrorKind::Backend { ENVIRONMENT } else { USAGE };
-            let place = error.place().map(str::to_owned);
-            return Told { code: error.code(), place, help: error.remedy().map(str::to_owned), exit };
-        }
-        if let Some(error) = cause.downcast_ref::<CalibrateError>() {
-            let exit = if error.code() == "BACKEND" { ENVIRONMENT } else { USAGE };
-            let place = error.place().map(str::to_owned);
-            return Told { code: error.code(), place, help: error.remedy().map(str::to_owned), exit };
-        }
-        if let Some(error) = cause.downcast_ref::<OnnxError>() {
-            let help = error.help().map(str::to_owned);
-            return Told {
-                code: error.code(),
-                place: error.node_path().map(str::to_owned),
-                help,
-                exit: USAGE,
-            };
-        }
-        if let Some(error) = cause.downcast_ref::<Usage>() {
-            return Told { code: "USAGE", place: None, help: error.help.clone(), exit: USAGE };
-        }
-        if let Some(error) = cause.downcast_ref::<Missing>() {
-            return Told { code: "DEVICE", place: None, help: Some(error.help.clone()), exit: ENVIRONMENT };
-        }
+        let (code, place, help, exit) = if let Some(error) = cause.downcast_ref::<CoreError>() {
+            let exit = if error.kind() == CoreErrorKind::Backend { EXIT_ENVIRONMENT } else { EXIT_USAGE };
+            (error.code(), own(error.place()), own(error.remedy()), exit)
+        } else if let Some(error) = cause.downcast_ref::<CalibrateError>() {
+            let failed = error.code() == CoreErrorKind::Backend.entry().code;
+            let exit = if failed { EXIT_ENVIRONMENT } else { EXIT_USAGE };
+            (error.code(), own(error.place()), own(error.remedy()), exit)
+        } else if let Some(error) = cause.downcast_ref::<OnnxError>() {
+            (error.code(), own(error.node_path()), own(error.help()), EXIT_USAGE)
+        } else if let Some(error) = cause.downcast_ref::<Usage>() {
+            (codes::USAGE, error.place.clone(), error.help.clone(), EXIT_USAGE)
+        } else if let Some(error) = cause.downcast_ref::<Refused>() {
+            (codes::FILE, Some(error.place.clone()), error.help.clone(), EXIT_USAGE)
+        } else if let Some(error) = cause.downcast_ref::<Missing>() {
+            (codes::DEVICE, None, Some(error.help.clone()), EXIT_ENVIRONMENT)
+        } else {
+            continue;
+        };
+        return Told { code, place, help, exit };
     }
-    Told { code: "FILE", place: None, help: None, exit: USAGE }
+    Told { code: codes::FILE, place: None, help: None, exit: EXIT_USAGE }
 }
 
 /// Prints the error on stderr (as JSON on stdout too, if asked for) and gives the exit code.
@@ -89,16 +136,45 @@ pub(crate) fn report(error: &anyhow::Error, json: bool) -> ExitCode {
             parts.push(text);
         }
     }
-    let message = parts.join(": ");
+    tell(&told, &parts.join(": "), json)
+}
+
+/// Prints what clap found wrong with the arguments, or the help that was asked for.
+pub(crate) fn report_arguments(error: &clap::Error, json: bool) -> ExitCode {
+    // Where the terminal is gone there is nobody to tell.
+    drop(error.print());
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
     if json {
-        let object = serde_json::json!({ "error": {
-            "code": told.code, "message": message, "place": told.place, "help": told.help,
-        } });
-        println!("{object}");
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        print_json(codes::USAGE, &message, None, Some("`fewbit help COMMAND` lists the arguments"));
+    }
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// Says that a panic was a defect of ours.
+pub(crate) fn report_defect(json: bool) -> ExitCode {
+    let help = Some("please report the command and the lines above".to_owned());
+    let told = Told { code: codes::DEFECT, place: None, help, exit: EXIT_DEFECT };
+    tell(&told, "fewbit stopped because of a defect of its own", json)
+}
+
+fn tell(told: &Told, message: &str, json: bool) -> ExitCode {
+    if json {
+        print_json(told.code, message, told.place.as_deref(), told.help.as_deref());
     }
     eprintln!("error[{}]: {message}", told.code);
     if let Some(help) = &told.help {
         eprintln!("  help: {help}");
     }
     ExitCode::from(told.exit)
+}
+
+fn print_json(code: &str, message: &str, place: Option<&str>, help: Option<&str>) {
+    let object = serde_json::json!({ "error": {
+        "code": code, "message": message, "place": place, "help": help,
+    } });
+    println!("{object}");
 }

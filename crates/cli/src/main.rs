@@ -31,7 +31,10 @@ pub(crate) enum Answer {
 }
 
 fn main() -> ExitCode {
-    let arguments = args::Arguments::parse();
+    let arguments = match args::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::report_arguments(&error, asks_for_json()),
+    };
     let filter = EnvFilter::try_from_env("FEWBIT_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     let json = arguments.format == args::Format::Json;
@@ -41,9 +44,13 @@ fn main() -> ExitCode {
         Ok(Ok(Answer::Yes)) => ExitCode::SUCCESS,
         Ok(Ok(Answer::No)) => ExitCode::from(1),
         Ok(Err(error)) => failure::report(&error, json),
-        Err(_) => {
-            eprintln!("error: fewbit stopped because of a defect of its own; please report the lines above");
-            ExitCode::from(4)
-        }
+        Err(_) => failure::report_defect(json),
     }
+}
+
+/// Whether arguments that clap could not parse ask for JSON all the same.
+fn asks_for_json() -> bool {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    arguments.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+        || arguments.iter().any(|argument| argument == "--format=json")
 }

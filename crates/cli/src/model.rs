@@ -8,7 +8,7 @@ use fewbit_core::{infer, ir, pass};
 use fewbit_onnx::ImportOptions;
 
 use crate::config::Config;
-use crate::failure::Usage;
+use crate::failure::{Refused, Usage};
 
 /// A model that was read, with its shapes fixed, before and after the passes.
 pub(crate) struct Model {
@@ -27,8 +27,9 @@ pub(crate) struct Model {
 impl Model {
     /// Reads a model, fixes its shapes and runs the passes. A leading dimension that is still free becomes 1.
     pub(crate) fn load(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
-        let file_bytes =
-            std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+        let file_bytes = std::fs::metadata(path)
+            .map_err(|error| Refused::new(path, format!("cannot be read: {error}")))?
+            .len();
         let given = config.shape.iter().filter(|_| shapes.is_empty()).chain(shapes);
         let fixed = given.map(|shape| parse_shape(shape)).collect::<Result<_>>()?;
         let mut source = fewbit_onnx::open(path, &ImportOptions::fixed(fixed, Some(1)))
@@ -53,12 +54,9 @@ impl Model {
         if self.is_float() {
             return Ok(());
         }
-        Err(Usage::new(format!(
-            "{}: expected a float model, found one that is quantized already",
-            self.path.display()
-        ))
-        .help("give the float model it was made from")
-        .into())
+        Err(Usage::of_file(&self.path, "expected a float model, found one that is quantized already")
+            .help("give the float model it was made from")
+            .into())
     }
 
     /// Bytes of all constants.

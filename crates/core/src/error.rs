@@ -26,22 +26,41 @@ pub enum CoreErrorKind {
     Backend,
 }
 
-impl CoreErrorKind {
-    /// The area of the stable error code.
-    fn area(self) -> &'static str {
-        match self {
-            CoreErrorKind::Tensor => "TENSOR",
-            CoreErrorKind::Structure => "GRAPH",
-            CoreErrorKind::Shape => "SHAPE",
-            CoreErrorKind::Dynamic => "DYN",
-            CoreErrorKind::Unsupported => "OP",
-            CoreErrorKind::Quantization => "QUANT",
-            CoreErrorKind::Capability => "CAP",
-            CoreErrorKind::Plan => "PLAN",
-            CoreErrorKind::Backend => "BACKEND",
-        }
-    }
-}
+crate::kinds_with_codes! { CoreErrorKind {
+    Tensor = "TENSOR", "a tensor that contradicts itself",
+        "The bytes, the element type and the shape of a tensor do not fit together, or elements were asked for as \
+         another type than they have.",
+        "Write the model or the array again: one of its parts was changed without the others.";
+    Structure = "GRAPH", "a broken graph",
+        "The structure of the graph is no computation: a value that nothing makes, a cycle, a name used twice.",
+        "Export the model again from the framework it was trained in.";
+    Shape = "SHAPE", "contradictory shapes or types",
+        "What a node reads cannot be combined, or what the file declares is not what the operator computes from its \
+         inputs. The message names the node and both shapes.",
+        "Check the extents given with --shape first; if none were given, the model is inconsistent: export it again.";
+    Dynamic = "DYN", "a dimension is free",
+        "Planning and running need every extent, and this one is known only by name.",
+        "Fix it: --shape INPUT=1,3,224,224. `fewbit inspect` lists the inputs.";
+    Unsupported = "OP", "an operator without a meaning here",
+        "The model holds an operator, or a form of one, that this build can neither infer, run nor quantize. `fewbit \
+         check` lists every such node.",
+        "Export the model without the operator, or compute that part outside the model.";
+    Quantization = "QUANT", "impossible quantization parameters",
+        "A scale, a zero point, a range or an element type cannot describe a quantized tensor: a scale that is not \
+         positive, for example, or a zero point outside the type.",
+        "Calibrate again with data that reaches the value, or choose another method with --ranges.";
+    Capability = "CAP", "a faulty description of a target",
+        "There is no target of that name, or a capability document contradicts itself or its form; the message names \
+         the key. Codes that begin with CAP- are something else: reasons why a sound document refuses a node.",
+        "Take a name from `fewbit targets`, or correct the key in the file.";
+    Plan = "PLAN", "a plan that does not fit",
+        "The plan is of another model, another target or another version, was changed by hand, or asks for a node \
+         that is not there.",
+        "Make the plan again with `fewbit plan`, and keep nodes at a precision with --pin.";
+    Backend = "BACKEND", "a backend failed",
+        "The device could not compile or run the program, for a reason of its own that the message repeats.",
+        "Look at `fewbit backends`, give the device more memory or fewer threads, or use another one with --backend.";
+} }
 
 /// An error of the core: kind, place, message and remedy.
 ///
@@ -81,7 +100,7 @@ impl CoreError {
 
     /// The stable code, which `fewbit explain` understands.
     pub fn code(&self) -> &'static str {
-        self.kind.area()
+        self.kind.entry().code
     }
 
     /// Where it went wrong, where that is known.

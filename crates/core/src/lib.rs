@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod capability;
 pub mod cost;
+pub mod diag;
 pub mod error;
 pub mod infer;
 pub mod ir;

@@ -17,6 +17,7 @@ mod scales;
 use indexmap::IndexMap;
 
 use crate::capability::{Capability, Reason};
+use crate::diag::nearest;
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::infer::require_fixed;
 use crate::ir::{Graph, Node, ValueId};
@@ -59,7 +60,7 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
     for (name, _) in request.pins {
         if request.graph.find_node(name).is_none() {
             let names = request.graph.nodes().map(|(_, node)| node.name.as_str());
-            let help = crate::target::nearest(name, names).map_or_else(
+            let help = nearest(name, names).map_or_else(
                 || "`fewbit inspect --graph` lists the nodes".to_owned(),
                 |near| format!("did you mean `{near}`?"),
             );

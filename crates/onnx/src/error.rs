@@ -28,21 +28,39 @@ pub enum OnnxErrorKind {
     Export,
 }
 
-impl OnnxErrorKind {
-    fn code(self) -> &'static str {
-        match self {
-            OnnxErrorKind::Read => "ONNX-READ",
-            OnnxErrorKind::Malformed => "ONNX-MALFORMED",
-            OnnxErrorKind::Version => "ONNX-VERSION",
-            OnnxErrorKind::Tensor => "ONNX-TENSOR",
-            OnnxErrorKind::External => "ONNX-EXTERNAL",
-            OnnxErrorKind::Structure => "ONNX-STRUCTURE",
-            OnnxErrorKind::Attribute => "ONNX-ATTRIBUTE",
-            OnnxErrorKind::NotFinite => "ONNX-NAN",
-            OnnxErrorKind::Export => "ONNX-EXPORT",
-        }
-    }
-}
+fewbit_core::kinds_with_codes! { OnnxErrorKind {
+    Read = "ONNX-READ", "a model file that cannot be read",
+        "The operating system refused to open or read the file.",
+        "Check the path and the permissions.";
+    Malformed = "ONNX-MALFORMED", "not an ONNX model",
+        "The bytes are not a model in ONNX's form, or stop before their end.",
+        "Check that the file was copied whole, and that it is the .onnx itself and not a pointer to it or an archive.";
+    Version = "ONNX-VERSION", "a version out of reach",
+        "The file's form or its operator set is older or newer than what this build knows.",
+        "Export the model again for a set in the range that the message names, or convert it with \
+         onnx.version_converter.";
+    Tensor = "ONNX-TENSOR", "a tensor that contradicts itself",
+        "The element type, the extents and the bytes of a tensor in the file do not fit together.",
+        "Export the model again: the file was damaged or edited.";
+    External = "ONNX-EXTERNAL", "external data that cannot be used",
+        "The tensor's bytes lie in another file, which is missing, too short, or outside the model's folder. A model \
+         may not read files elsewhere: it could be somebody else's.",
+        "Keep the data file beside the model under the name that the model gives it, or save the model again with its \
+         data inside.";
+    Structure = "ONNX-STRUCTURE", "a file that describes no graph",
+        "A value is read that nothing makes, a name is used twice, nodes wait for each other in a cycle, or there are \
+         no outputs.",
+        "Export the model again; if it was cut from a larger one, keep the weights that it reads.";
+    Attribute = "ONNX-ATTRIBUTE", "an attribute or input against the operator's definition",
+        "The node has an attribute or an input that its operator does not allow, or lacks one that it needs.",
+        "Export the model again for a newer operator set, or run onnx.checker to see what else is wrong.";
+    NotFinite = "ONNX-NAN", "weights that are not numbers",
+        "A weight is NaN, so every result that depends on it is too, and no range can be chosen.",
+        "Look at the training: it diverged, or the export went wrong. There is nothing to repair in the file.";
+    Export = "ONNX-EXPORT", "no form in ONNX",
+        "The program holds a node or parameters that ONNX cannot express.",
+        "Keep the node in float with --pin NODE=f32, or report it.";
+} }
 
 /// An error of import or export: kind, place, message and remedy.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -80,7 +98,7 @@ impl OnnxError {
 
     /// The stable code, which `fewbit explain` understands.
     pub fn code(&self) -> &'static str {
-        self.kind.code()
+        self.kind.entry().code
     }
 
     /// The node, value or file that it is about.

@@ -4,7 +4,7 @@
 //! bytes that the file really holds.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use fewbit_core::ir::{DType, Tensor};
@@ -29,13 +29,11 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
     parse(&bytes).map_err(|error| error.in_file(path))
 }
 
-/// Writes a `.npy` file, version 1.0, C order; half-float and 4-bit tensors are widened to f32 and i8.
-///
-/// The file is written beside its place and renamed, so that an interrupted run leaves nothing half-written.
+/// A tensor in the form of a `.npy` file, version 1.0, C order; bf16 and 4-bit tensors are widened to f32 and i8.
 ///
 /// # Errors
-/// [`CalibrateErrorKind::Read`] when the file cannot be written.
-pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
+/// [`CalibrateErrorKind::Format`] for a rank so high that the header does not fit.
+pub fn encode_npy(tensor: &Tensor) -> Result<Vec<u8>> {
     let widened;
     let (tensor, descr) = match tensor.dtype() {
         DType::F32 => (tensor, "<f4"),
@@ -66,20 +64,12 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
     header.extend(std::iter::repeat_n(' ', padding % 64));
     header.push('\n');
     let length = u16::try_from(header.len())
-        .map_err(|_| malformed("expected a shape whose header fits 65,535 bytes").in_file(path))?;
-    let write = || -> std::io::Result<()> {
-        let beside = path.with_extension("npy.part");
-        let mut file = File::create(&beside)?;
-        file.write_all(b"\x93NUMPY\x01\x00")?;
-        file.write_all(&length.to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        file.write_all(tensor.bytes())?;
-        file.sync_all()?;
-        std::fs::rename(beside, path)
-    };
-    write().map_err(|error| {
-        CalibrateError::new(CalibrateErrorKind::Read, format!("cannot be written: {error}")).in_file(path)
-    })
+        .map_err(|_| malformed("expected a shape whose header fits 65,535 bytes"))?;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes.extend_from_slice(tensor.bytes());
+    Ok(bytes)
 }
 
 /// An `.npz`: a ZIP archive of `.npy` files.
@@ -259,7 +249,7 @@ mod tests {
             Tensor::scalar(7i64),
             Tensor::from_slice(&[0, 3], &[0u8; 0]).unwrap(),
         ] {
-            write_npy(&path, &tensor).unwrap();
+            std::fs::write(&path, encode_npy(&tensor).unwrap()).unwrap();
             assert_eq!(read_npy(&path).unwrap(), tensor);
             assert_eq!(std::fs::read(&path).unwrap().len() % 64, tensor.bytes().len() % 64);
         }

@@ -14,6 +14,7 @@ use crate::{Answer, devices, files, output, progress};
 pub(super) const DEFAULT_METHOD: Method = Method::Mse;
 
 pub(crate) fn run(arguments: &Calibrate, format: Format, config: &Config) -> Result<Answer> {
+    files::require_place(&arguments.output, &arguments.model.model)?;
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
     let method = config.ranges.unwrap_or(DEFAULT_METHOD);
     let (stats, findings) = collect(&model, &arguments.data, &arguments.device, method, config)?;
@@ -65,22 +66,24 @@ pub(super) fn collect(
 pub(super) fn read_stats(path: &std::path::Path, model: &Model) -> Result<CalibrationStats> {
     let text = files::read_text(path)?;
     let stats: CalibrationStats = serde_json::from_str(&text).map_err(|error| {
-        Usage::new(format!("{}: expected calibration statistics: {error}", path.display()))
+        Usage::of_file(path, format!("expected calibration statistics: {error}"))
+            .help("write them with `fewbit calibrate`")
     })?;
     if stats.schema != CalibrationStats::SCHEMA {
-        return Err(Usage::new(format!(
-            "{}: expected statistics of form {}, found {}",
-            path.display(),
-            CalibrationStats::SCHEMA,
-            stats.schema
-        ))
+        return Err(Usage::of_file(
+            path,
+            format!("expected statistics of form {}, found {}", CalibrationStats::SCHEMA, stats.schema),
+        )
         .help("calibrate again")
         .into());
     }
     if stats.model != model.hash {
-        return Err(Usage::new(format!("{}: the statistics are of another model", path.display()))
-            .help("calibrate this model")
-            .into());
+        return Err(Usage::of_file(
+            path,
+            "the statistics are of another model, or were made with other shapes",
+        )
+        .help("calibrate this model")
+        .into());
     }
     Ok(stats)
 }

@@ -1,33 +1,98 @@
 //! `fewbit explain`: what a code means and what to do about it.
 
 use anyhow::Result;
+use fewbit_calibrate::CalibrateErrorKind;
+use fewbit_calibrate::doctor::FindingKind;
+use fewbit_core::CoreErrorKind;
 use fewbit_core::capability::reasons;
+use fewbit_core::diag::{Entry, nearest};
+use fewbit_onnx::OnnxErrorKind;
+use serde::Serialize;
 
 use crate::args::{Explain, Format};
-use crate::failure::Usage;
+use crate::failure::{Usage, codes};
 use crate::{Answer, output};
 
+/// Where a code appears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    /// In an error that ends a command.
+    Error,
+    /// In a verdict on a node.
+    Reason,
+    /// In a warning of the calibration doctor.
+    Finding,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Error => "error",
+            Kind::Reason => "reason",
+            Kind::Finding => "finding",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Explained {
+    kind: Kind,
+    #[serde(flatten)]
+    entry: &'static Entry,
+}
+
+/// Every code that a message can carry.
+fn all() -> Vec<Explained> {
+    let tables = [
+        (Kind::Error, codes::ALL),
+        (Kind::Error, CoreErrorKind::CODES),
+        (Kind::Error, OnnxErrorKind::CODES),
+        (Kind::Error, CalibrateErrorKind::CODES),
+        (Kind::Reason, reasons::ALL),
+        (Kind::Finding, FindingKind::CODES),
+    ];
+    let explained =
+        tables.into_iter().flat_map(|(kind, table)| table.iter().map(move |entry| Explained { kind, entry }));
+    explained.collect()
+}
+
 pub(crate) fn run(arguments: &Explain, format: Format) -> Result<Answer> {
+    let all = all();
     let Some(code) = &arguments.code else {
-        let codes: Vec<_> =
-            reasons::ALL.iter().map(|r| serde_json::json!({ "code": r.code, "title": r.title })).collect();
-        output::print(format, &serde_json::json!({ "codes": codes }), || {
-            let rows =
-                reasons::ALL.iter().map(|reason| vec![reason.code.to_owned(), reason.title.to_owned()]);
-            fewbit_report::table(&["code", "about"], rows)
+        output::print(format, &serde_json::json!({ "codes": all }), || {
+            let rows = all.iter().map(|Explained { kind, entry }| {
+                vec![entry.code.to_owned(), kind.name().to_owned(), entry.title.to_owned()]
+            });
+            fewbit_report::table(&["code", "in", "about"], rows)
         })?;
         return Ok(Answer::Yes);
     };
-    let Some(found) = reasons::find(&code.to_uppercase()) else {
-        return Err(Usage::new(format!("expected a code, found `{code}`"))
-            .help("`fewbit explain` lists all codes")
-            .into());
+    let wanted = code.to_uppercase();
+    let Some(found) = all.iter().find(|explained| explained.entry.code == wanted) else {
+        let help = nearest(&wanted, all.iter().map(|explained| explained.entry.code)).map_or_else(
+            || "`fewbit explain` lists all codes".to_owned(),
+            |near| format!("did you mean {near}? `fewbit explain` lists all codes"),
+        );
+        return Err(Usage::new(format!("expected a code, found `{code}`")).help(help).into());
     };
-    let document = serde_json::json!({
-        "code": found.code, "title": found.title, "explanation": found.explanation, "remedy": found.remedy,
-    });
-    output::print(format, &document, || {
-        format!("{}: {}\n\n{}\n\nWhat to do: {}", found.code, found.title, found.explanation, found.remedy)
+    output::print(format, found, || {
+        let Entry { code, title, explanation, remedy } = found.entry;
+        format!("{code}: {title}\n\n{explanation}\n\nWhat to do: {remedy}")
     })?;
     Ok(Answer::Yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_explained_once_and_well() {
+        let all = all();
+        for (index, Explained { entry, .. }) in all.iter().enumerate() {
+            assert!(entry.is_well_formed(), "{entry:?}");
+            assert!(all[..index].iter().all(|other| other.entry.code != entry.code), "{}", entry.code);
+        }
+    }
 }

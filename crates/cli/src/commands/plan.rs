@@ -13,6 +13,7 @@ use crate::{Answer, files, output};
 use super::calibrate;
 
 pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Result<Answer> {
+    files::require_place(&arguments.output, &arguments.model.model)?;
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
     let target = open_target(&arguments.wish, config)?;
     let (plan, _) = make(

@@ -38,6 +38,7 @@ struct Document {
 
 pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Result<Answer> {
     let start = Instant::now();
+    files::require_place(&arguments.output, &arguments.model.model)?;
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
     model.require_float()?;
     let target = super::plan::open_target(&arguments.wish, config)?;
@@ -63,8 +64,8 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
     let bytes = fewbit_onnx::export(&program, &ExportOptions::with_metadata(metadata))?;
     let layers = layers(arguments, &model, &program, config)?;
     let plan_path = arguments.output.with_extension("plan.json");
-    files::write(&arguments.output, &bytes)?;
-    files::write(&plan_path, plan.to_json().as_bytes())?;
+    let written = bytes.len();
+    files::write_all(&[(arguments.output.clone(), bytes), (plan_path.clone(), plan.to_json().into_bytes())])?;
     let document = Document {
         output: arguments.output.clone(),
         plan: plan_path,
@@ -72,7 +73,7 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
         target: plan.target.name.clone(),
         strategy: plan.strategy,
         float_bytes: model.file_bytes,
-        bytes: bytes.len(),
+        bytes: written,
         nodes: plan.nodes.len(),
         native: plan.totals.native,
         emulated: plan.totals.emulated,
@@ -100,7 +101,7 @@ fn make_plan(arguments: &Quantize, model: &Model, target: &Target, config: &Conf
         plan::verify(&plan, &model.graph, &model.hash, &named.capability)?;
     }
     if plan.calibration.is_none() && plan.nodes.iter().any(|node| node.precision.has_integer_activations()) {
-        return Err(Usage::new(format!("{}: the plan was made without calibration", path.display()))
+        return Err(Usage::of_file(path, "the plan was made without calibration")
             .help("plan again with --data or --stats")
             .into());
     }

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::Result;
 use fewbit_calibrate::Runner;
-use fewbit_calibrate::dataset::{read_npy, write_npy};
+use fewbit_calibrate::dataset::{encode_npy, read_npy};
 use serde::Serialize;
 
 use crate::args::{Format, Run};
 use crate::config::Config;
-use crate::failure::Usage;
+use crate::failure::{Refused, Usage};
 use crate::model::Model;
-use crate::{Answer, devices, output};
+use crate::{Answer, devices, files, output};
 
 #[derive(Serialize)]
 struct Written {
@@ -27,9 +27,10 @@ pub(crate) fn run(arguments: &Run, format: Format, config: &Config) -> Result<An
     let mut runner = Runner::new(&model.graph, device.as_ref(), devices::threads(&arguments.device, config))?;
     let mut given = Vec::new();
     for text in &arguments.input {
-        let (name, file) = text
-            .split_once('=')
-            .ok_or_else(|| Usage::new(format!("expected --input NAME=FILE.npy, found `{text}`")))?;
+        let (name, file) = text.split_once('=').ok_or_else(|| {
+            Usage::new(format!("expected --input NAME=FILE.npy, found `{text}`"))
+                .help("the input's name is in `fewbit inspect`")
+        })?;
         given.push((name, read_npy(Path::new(file))?));
     }
     let mut inputs = Vec::new();
@@ -53,22 +54,25 @@ pub(crate) fn run(arguments: &Run, format: Format, config: &Config) -> Result<An
     }
     let names: Vec<String> = runner.output_specs().iter().map(|spec| spec.name.clone()).collect();
     let outputs = runner.run(&inputs)?;
-    std::fs::create_dir_all(&arguments.output)?;
     let mut written = Vec::new();
+    let mut arrays = Vec::new();
     for (index, (name, tensor)) in names.iter().zip(outputs).enumerate() {
         // A model may call its outputs what it likes; a file's name must stay inside the folder.
         let safe: String =
             name.chars().map(|c| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
         let safe = if safe.trim_matches('.').is_empty() { format!("output_{index}") } else { safe };
         let file = arguments.output.join(format!("{safe}.npy"));
-        write_npy(&file, tensor)?;
         written.push(Written {
             name: name.clone(),
             dtype: tensor.dtype().to_string(),
             shape: tensor.extents().to_vec(),
             file: file.display().to_string(),
         });
+        arrays.push((file, encode_npy(tensor)?));
     }
+    std::fs::create_dir_all(&arguments.output)
+        .map_err(|error| Refused::new(&arguments.output, format!("cannot be made: {error}")))?;
+    files::write_all(&arrays)?;
     output::print(format, &serde_json::json!({ "outputs": written }), || {
         written
             .iter()

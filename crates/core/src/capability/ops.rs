@@ -135,7 +135,7 @@ pub(super) fn covers(names: &[String], kind: &str) -> bool {
 
 /// The operator or group nearest to a misspelt `name`.
 pub(super) fn nearest(name: &str) -> Option<&'static str> {
-    crate::target::nearest(name, known().chain(GROUPS))
+    crate::diag::nearest(name, known().chain(GROUPS))
 }
 
 #[cfg(test)]

@@ -1,29 +1,6 @@
 //! The stable codes of reasons: what each means and what to do about it.
 
-/// What a reason's code means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReasonCode {
-    /// The stable code.
-    pub code: &'static str,
-    /// What it is about, in a few words.
-    pub title: &'static str,
-    /// What it means, in one or more sentences.
-    pub explanation: &'static str,
-    /// What to do about it.
-    pub remedy: &'static str,
-}
-
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $title:literal, $explanation:literal, $remedy:literal;)*) => {
-        $(#[doc = concat!("Code of the reason: ", $title, ".")] pub const $name: &str = $code;)*
-        /// Every code, in the order of documentation.
-        pub const ALL: &[ReasonCode] = &[$(ReasonCode {
-            code: $code, title: $title, explanation: $explanation, remedy: $remedy,
-        }),*];
-    };
-}
-
-reasons! {
+crate::codes! {
     OP = "CAP-OP", "no rule for the operator",
         "The device's capability document has no rule that lists this operator at any precision.",
         "Replace the operator by ones the device has, run that part elsewhere, or choose another target.";
@@ -138,25 +115,4 @@ reasons! {
     LIVE = "CAP-LIVE", "the attached device refuses",
         "The capability document allows the node, but the device that is attached does not run it.",
         "Update the backend or the document: the two must agree.";
-}
-
-/// The entry of `code`.
-pub fn find(code: &str) -> Option<&'static ReasonCode> {
-    ALL.iter().find(|reason| reason.code == code)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_unique_and_well_formed() {
-        for (index, reason) in ALL.iter().enumerate() {
-            assert!(reason.code.starts_with("CAP-") && reason.code.to_uppercase() == reason.code);
-            assert!(ALL[..index].iter().all(|other| other.code != reason.code), "{}", reason.code);
-            assert!(reason.explanation.ends_with('.') && reason.remedy.ends_with('.'), "{}", reason.code);
-        }
-        assert_eq!(find("CAP-STRIDE").unwrap().title, "stride");
-        assert!(find("CAP-NOTHING").is_none());
-    }
 }
