@@ -130,7 +130,7 @@ impl Collector {
             .chain(outputs)
             .map(|tensor| Ok((tensor.as_slice::<f32>()?, tensor.extents())))
             .collect::<Result<_, fewbit_core::CoreError>>()?;
-        let mut work: Vec<((&[f32], &[usize]), &mut Observer)> = tensors.into_iter().zip(observers).collect();
+        let mut work: Vec<_> = tensors.into_iter().zip(observers).collect();
         // The largest first, so that the two halves are even.
         work.sort_by_key(|((values, _), _)| std::cmp::Reverse(values.len()));
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);

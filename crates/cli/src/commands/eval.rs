@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fewbit_calibrate::Runner;
-use fewbit_calibrate::dataset::{Dataset, write_npy};
+use fewbit_calibrate::dataset::{Dataset, encode_npy};
 use fewbit_calibrate::evaluate::evaluate;
 use fewbit_core::ir::Tensor;
 
@@ -10,7 +10,7 @@ use crate::args::{Eval, Format};
 use crate::config::Config;
 use crate::failure::Usage;
 use crate::model::{self, Model};
-use crate::{Answer, devices, output, progress};
+use crate::{Answer, devices, files, output, progress};
 
 pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<Answer> {
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<A
     bar.finish_and_clear();
     if let Some(path) = &arguments.outputs {
         let array = Tensor::from_slice(&[result.n, outputs.len() / result.n.max(1)], &outputs)?;
-        write_npy(path, &array)?;
+        files::write(path, &encode_npy(&array)?)?;
     }
     let mut answer = Answer::Yes;
     let mut failed = Vec::new();
