@@ -1,10 +1,10 @@
 //! The planner: from a graph, a target and ranges to a plan.
 //!
 //! Every node gets the best precision that its target natively has within the strategy asked for. Nodes are asked one by
-//! one ([`candidates`]), then held to what binds several of them: scales that must be shared or are fixed ([`scales`]),
-//! conversions that would cost more than they save, processors that run one connected part only ([`bonds`]). What is
+//! one (`candidates`), then held to what binds several of them: scales that must be shared or are fixed (`scales`),
+//! conversions that would cost more than they save, processors that run one connected part only (`bonds`). What is
 //! refused there is asked again without the refused choice until nothing changes; each round takes a choice away, so
-//! it ends. [`finish`] writes the plan: tensors, boundaries, sums.
+//! it ends. `finish` writes the plan: tensors, boundaries, sums.
 //!
 //! Owns the decisions; what a plan is and whether it is sound is [`plan`](crate::plan)'s.
 

@@ -7,7 +7,7 @@ const HALF: usize = 2048;
 /// Bins in all.
 const BINS: usize = 2 * HALF;
 
-/// Counts of values in [`BINS`] equal bins over `[-reach, reach)`.
+/// Counts of values in `BINS` equal bins over `[-reach, reach)`.
 ///
 /// When a value lies outside, neighbouring bins merge and the reach doubles, so that nothing is ever lost and memory
 /// stays fixed. Bin edges stay aligned with zero. Two histograms whose reaches differ by powers of two merge exactly.
