@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use fewbit_core::infer;
-use fewbit_core::ir::Graph;
+use fewbit_core::ir::{DType, Graph, ValueId};
+use fewbit_core::lower::{Choices, has_integer_form, lower};
 use fewbit_core::pass::optimize;
+use fewbit_core::plan::Precision;
+use fewbit_core::quant::{QuantParams, Scheme};
 use fewbit_core::reference::Interpreter;
-use fewbit_onnx::{ImportOptions, open};
+use fewbit_onnx::{ExportOptions, ImportOptions, export, import, open};
 use indexmap::IndexMap;
 
 use crate::models::random_input;
@@ -31,7 +34,8 @@ fn counts(graph: &Graph) -> String {
         *counts.entry(name).or_default() += 1;
     }
     counts.sort_keys();
-    counts.iter().map(|(name, count)| format!("{count:4} {name}\n")).collect()
+    let lines: Vec<String> = counts.iter().map(|(name, count)| format!("{count:4} {name}")).collect();
+    lines.join("\n")
 }
 
 fn assert_same(before: &Graph, after: &Graph) {
@@ -58,5 +62,48 @@ fn shared_models_are_fused() {
         let (before, after) = both(&path);
         assert_same(&before, &after);
         insta::assert_snapshot!(name, counts(&after));
+    }
+}
+
+/// The program of a float graph with every node in 8 bits that can be, ranges as one run on noise has them.
+fn in_8_bits(graph: &Graph) -> Graph {
+    let mut ranges: IndexMap<ValueId, (f32, f32)> = IndexMap::new();
+    Interpreter::new(graph)
+        .unwrap()
+        .run_observed(&random_input(graph), &mut |id, tensor| {
+            let (low, high) = ranges.entry(id).or_insert((0.0, 0.0));
+            for x in tensor.to_f32_vec() {
+                (*low, *high) = (low.min(x), high.max(x));
+            }
+        })
+        .unwrap();
+    let mut choices = Choices::default();
+    for (id, (low, high)) in ranges {
+        let (scale, zero) = Scheme::ACTIVATION_U8.parameters(low, high).unwrap();
+        let name = graph.value(id).name.clone();
+        choices.activations.insert(name, (DType::U8, QuantParams::per_tensor(scale, zero)));
+    }
+    for (_, node) in graph.nodes().filter(|(_, node)| has_integer_form(&node.op)) {
+        choices.precisions.insert(node.name.clone(), Precision::W8A8);
+    }
+    lower(graph, &choices).unwrap()
+}
+
+#[test]
+fn an_exported_program_is_absorbed_again_to_the_bit() {
+    let mut paths = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/digits/digits.onnx")];
+    for name in ["resnet8_cifar10", "dscnn_kws", "mobilenetv1_vww", "efficientnet_lite0"] {
+        paths.extend(fewbit_testing::shared_file(&format!("models/{name}.onnx")));
+    }
+    for path in paths {
+        let (_, graph) = both(&path);
+        let program = in_8_bits(&graph);
+        let bytes = export(&program, &ExportOptions::default()).unwrap();
+        let mut absorbed = import(&bytes, &ImportOptions::default()).unwrap();
+        optimize(&mut absorbed, &mut |_, _, _| {}).unwrap();
+        let inputs = random_input(&program);
+        let run = |graph: &Graph| Interpreter::new(graph).unwrap().run(&inputs).unwrap();
+        assert_eq!(run(&program), run(&absorbed), "{}", path.display());
+        assert_eq!(program.node_count(), absorbed.node_count(), "{}", counts(&absorbed));
     }
 }

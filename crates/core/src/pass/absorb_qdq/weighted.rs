@@ -84,7 +84,13 @@ fn operands(graph: &Graph, uses: &Uses, node: &Node) -> Option<Operands> {
         // A product of two activations.
         matches!(node.op, Op::MatMul) && is_activation(graph, w, &[8]) && is_activation(graph, x, &[8])
     };
-    fits.then(|| Operands { x, w, input_scale, weight_scales: quant.scales.clone() })
+    // Products without outputs have no scales.
+    (fits && !quant.scales.is_empty()).then(|| Operands {
+        x,
+        w,
+        input_scale,
+        weight_scales: quant.scales.clone(),
+    })
 }
 
 /// The axis of the weights that output channels lie along.

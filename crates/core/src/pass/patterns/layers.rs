@@ -15,7 +15,7 @@ pub(super) fn normalisation(graph: &mut Graph, uses: &Uses, id: NodeId) -> Resul
 
 /// Rewrites node `id` where it is a global pooling or a Gemm.
 pub(super) fn pooling_and_products(graph: &mut Graph, uses: &Uses, id: NodeId) -> bool {
-    global_pool(graph, id) || gemm(graph, uses, id)
+    global_pool(graph, id) || gemm(graph, uses, id) || matrix_product(graph, uses, id)
 }
 
 /// `(x - mean) / sqrt(variance + epsilon)` over the last axes becomes a LayerNorm of scale 1.
@@ -138,30 +138,57 @@ fn global(graph: &Graph, node: &Node) -> Option<(Op, ValueId, bool)> {
 
 /// `a * b + c` of matrices with a bias per column.
 fn gemm(graph: &mut Graph, uses: &Uses, id: NodeId) -> bool {
-    let Some((inputs, activation)) = graph.node(id).and_then(|node| product_and_bias(graph, uses, node))
-    else {
+    let Some((op, inputs)) = graph.node(id).and_then(|node| product_and_bias(graph, uses, node)) else {
         return false;
     };
-    let op = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation };
     replace(graph, id, op, &inputs);
     true
 }
 
-fn product_and_bias(graph: &Graph, uses: &Uses, node: &Node) -> Option<([ValueId; 3], Activation)> {
+/// `a * b` of matrices with a fixed `b`: unlike MatMul, Gemm takes scales, biases and clamps in.
+fn matrix_product(graph: &mut Graph, uses: &Uses, id: NodeId) -> bool {
+    let Some(node) = graph.node(id).filter(|node| matches!(node.op, Op::MatMul)) else { return false };
+    let (Some(a), Some(b), Some(&y)) = (node.input(0), node.input(1), node.outputs.first()) else {
+        return false;
+    };
+    let rank = |id: ValueId| graph.value(id).shape.as_ref().map(Shape::rank);
+    let plain = [a, b, y].iter().all(|&id| is_plain_float(graph, id));
+    if rank(a) != Some(2) || rank(b) != Some(2) || !plain || !is_fixed(graph, uses, b) {
+        return false;
+    }
+    replace(graph, id, PRODUCT, &[a, b]);
+    true
+}
+
+/// `a * b + c`.
+const PRODUCT: Op =
+    Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation: Activation::None };
+
+fn product_and_bias(graph: &Graph, uses: &Uses, node: &Node) -> Option<(Op, [ValueId; 3])> {
     let Op::Binary { op: BinaryOp::Add, activation } = node.op else { return None };
     let rank = |id: ValueId| graph.value(id).shape.as_ref().map(Shape::rank);
     [(0, 1), (1, 0)].into_iter().find_map(|(at, other)| {
         let (product, bias) = (node.input(at)?, node.input(other)?);
         let producer = graph.node(uses.producer(product).filter(|_| uses.single(product))?)?;
         let (a, b) = (producer.input(0)?, producer.input(1)?);
-        let matrices = matches!(producer.op, Op::MatMul) && rank(a) == Some(2) && rank(b) == Some(2);
-        let columns = graph.value(b).extents()?.get(1).copied()?;
+        let (mut op, axis) = match &producer.op {
+            Op::MatMul => (PRODUCT, 1),
+            Op::Gemm { trans_b, activation: Activation::None, .. } if producer.input(2).is_none() => {
+                (producer.op.clone(), usize::from(!trans_b))
+            }
+            _ => return None,
+        };
+        if let Op::Gemm { beta, activation: fused, .. } = &mut op {
+            (*beta, *fused) = (1.0, activation);
+        }
+        let matrices = rank(a) == Some(2) && rank(b) == Some(2);
+        let columns = graph.value(b).extents()?.get(axis).copied()?;
         let per_column = graph
             .value(bias)
             .extents()
             .is_some_and(|extents| extents == [columns] || extents == [1, columns]);
         let plain = [product, *node.outputs.first()?].iter().all(|&id| is_plain_float(graph, id));
-        (matrices && per_column && plain && is_fixed(graph, uses, bias)).then_some(([a, b, bias], activation))
+        (matrices && per_column && plain && is_fixed(graph, uses, bias)).then_some((op, [a, b, bias]))
     })
 }
 

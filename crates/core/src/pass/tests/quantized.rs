@@ -187,6 +187,21 @@ fn unsigned_weights_around_128_become_signed() {
 }
 
 #[test]
+fn uneven_zero_points_of_weights_are_taken_out_where_they_fit() {
+    for (codes, form, fused) in [([20u8, 140, 200, 240], 113, true), ([0, 140, 200, 255], 113, false)] {
+        let mut build = Build::new(1);
+        let x = build.input("x", &[1, 2, 4, 4]);
+        let x = build.through(x, X);
+        let codes = build.constant("codes", Tensor::from_slice(&[2, 2, 1, 1], &codes).unwrap());
+        let w = build.dequantize(codes, Form(0.02, form));
+        let y = build.op(conv_op(1), &[x, w]);
+        let y = build.through(y, Y);
+        let absorbed = absorbed(&build.finish(&[y]), f64::from(Y.0), 99);
+        assert_eq!(kinds(&absorbed) == ["Quantize", "Conv", "Dequantize"], fused, "{}", render(&absorbed));
+    }
+}
+
+#[test]
 fn biases_beyond_32_bits_keep_the_node_in_float() {
     let mut build = Build::new(1);
     let x = build.input("x", &[1, 3, 4, 4]);

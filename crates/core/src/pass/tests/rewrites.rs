@@ -407,6 +407,19 @@ fn layers_are_recognised() {
 }
 
 #[test]
+fn products_with_fixed_matrices_take_in_what_follows() {
+    let mut build = Build::new(1);
+    let x = build.input("x", &[3, 4]);
+    let (w, factors, bias) = (build.noise(&[4, 5]), build.positive(&[5]), build.noise(&[5]));
+    let y = build.op(Op::MatMul, &[x, w]);
+    let y = build.binary(BinaryOp::Mul, factors, y);
+    let y = build.binary(BinaryOp::Add, y, bias);
+    let y = build.unary(UnaryOp::Relu, y);
+    let graph = optimized(build.finish(&[y]), 1);
+    assert_eq!(kinds(&graph), ["Gemm"]);
+}
+
+#[test]
 fn clamps_are_fused() {
     let mut build = Build::new(1);
     let x = build.input("x", &[1, 2, 4, 4]);
