@@ -3,3 +3,4 @@
 mod hostile;
 mod models;
 mod optimize;
+mod peers;
