@@ -11,12 +11,15 @@ use crate::model::Model;
 use crate::planning::{self, Target, Wish};
 use crate::{Answer, output};
 
+/// Nodes of one kind and fate that are named; `--all` names the others too.
+const NAMES: usize = 6;
+
 #[derive(Serialize)]
 struct Checked {
     target: String,
     title: String,
     deployable: bool,
-    /// Whether every node runs on the first processor at the precision asked for, or better.
+    /// What hinders beside nodes: memory, for example.
     problems: Vec<Reason>,
     native: usize,
     emulated: usize,
@@ -177,7 +180,12 @@ fn render(model: &Model, checked: &Checked, all: bool) -> String {
         }
     }
     for (node, names) in groups {
-        text.push_str(&format!("\n  {} {} {}\n", node.op, names.join(", "), runs(node)));
+        let shown = if all { names.len() } else { names.len().min(NAMES) };
+        let mut list = names[..shown].join(", ");
+        if shown < names.len() {
+            list.push_str(&format!(" and {} more", names.len() - shown));
+        }
+        text.push_str(&format!("\n  {} {list} {}\n", node.op, runs(node)));
         for because in &node.reasons {
             text.push_str(&reason(because, "    "));
         }
