@@ -173,7 +173,9 @@ impl Dataset {
 }
 
 fn read_error(path: &Path, error: &std::io::Error) -> CalibrateError {
-    CalibrateError::new(CalibrateErrorKind::Read, format!("cannot be read: {error}")).in_file(path)
+    CalibrateError::new(CalibrateErrorKind::Read, format!("cannot be read: {error}"))
+        .in_file(path)
+        .help("give a folder of images, an .npz, or .npy files named after the inputs")
 }
 
 fn mismatch(message: String) -> CalibrateError {

@@ -120,6 +120,8 @@ fn look_up(error: &anyhow::Error) -> Told {
         } else {
             continue;
         };
+        // Where an error knows no remedy of its own, the page of its code has the usual one.
+        let help = help.or_else(|| Some(format!("see `fewbit explain {code}`")));
         return Told { code, place, help, exit };
     }
     Told { code: codes::FILE, place: None, help: None, exit: EXIT_USAGE }

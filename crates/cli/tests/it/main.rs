@@ -1,0 +1,7 @@
+//! The program as people and scripts meet it: transcripts, documents, JSON, and what it says to bad input.
+
+mod bad_input;
+mod explained;
+mod json;
+mod program;
+mod transcripts;
