@@ -15,6 +15,7 @@ mod chains;
 mod clamp;
 mod dead;
 mod decode;
+mod dynamic;
 mod edit;
 mod fold;
 mod identity;
@@ -68,6 +69,7 @@ impl PassPipeline {
     pub fn standard() -> Self {
         Self::new(vec![
             Box::new(dead::DeadCode),
+            Box::new(dynamic::AbsorbDynamic),
             Box::new(fold::ConstantFolding),
             Box::new(identity::IdentityRemoval),
             Box::new(chains::ReshapeChains),

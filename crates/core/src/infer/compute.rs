@@ -103,8 +103,12 @@ pub(super) fn choose(site: &Site) -> Result<Vec<Inferred>> {
 }
 
 pub(super) fn mat_mul(site: &Site) -> Result<Vec<Inferred>> {
+    matrices(site, product_dtype(site)?)
+}
+
+/// The product of two matrices, of `dtype`.
+pub(super) fn matrices(site: &Site, dtype: Option<DType>) -> Result<Vec<Inferred>> {
     let (a, b) = (site.required(0)?, site.required(1)?);
-    let dtype = product_dtype(site)?;
     let (Some(left), Some(right)) = (a.dims(), b.dims()) else {
         return Ok(vec![Inferred::unranked(dtype)]);
     };

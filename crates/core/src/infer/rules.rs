@@ -4,7 +4,7 @@ use super::dims;
 use super::site::{Inferred, Number, Site};
 use super::{compute, moving, window};
 use crate::error::{CoreError, CoreErrorKind, Result};
-use crate::ir::{DType, Dim, Op, Shape};
+use crate::ir::{ConvAttributes, DType, Dim, Op, Shape};
 
 /// What is known of the node's outputs; an [`Op::Opaque`] tells nothing.
 pub(crate) fn outputs(site: &Site) -> Result<Vec<Inferred>> {
@@ -63,6 +63,17 @@ pub(crate) fn outputs(site: &Site) -> Result<Vec<Inferred>> {
                 Inferred::of(Some(DType::F32), Vec::new()),
                 Inferred::of(Some(DType::U8), Vec::new()),
             ])
+        }
+        // Products of codes have a known form, so that what follows can be read and absorbed (see `pass::dynamic`).
+        Op::Opaque { domain, op_type, .. } if domain.is_empty() && op_type == "MatMulInteger" => {
+            compute::matrices(site, Some(DType::I32))
+        }
+        Op::Opaque { domain, op_type, attributes }
+            if domain.is_empty()
+                && op_type == "ConvInteger"
+                && let Some(conv) = ConvAttributes::explicit(attributes) =>
+        {
+            window::conv_integer(site, &conv)
         }
         Op::Opaque { .. } => Ok(vec![Inferred::unranked(None); site.node.outputs.len()]),
     }?;

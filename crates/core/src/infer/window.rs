@@ -138,8 +138,20 @@ fn check_bias(site: &Site, channels: &Dim) -> Result<()> {
 }
 
 pub(super) fn conv(site: &Site, conv: &ConvAttributes) -> Result<Vec<Inferred>> {
-    let (x, weight) = (site.required(0)?, site.required(1)?);
     let dtype = product_dtype(site)?;
+    let (output, channels) = convolved(site, conv, dtype)?;
+    check_bias(site, &channels)?;
+    Ok(vec![output])
+}
+
+/// ConvInteger: 32-bit sums of codes; what stands where a bias would are zero points.
+pub(super) fn conv_integer(site: &Site, conv: &ConvAttributes) -> Result<Vec<Inferred>> {
+    Ok(vec![convolved(site, conv, Some(DType::I32))?.0])
+}
+
+/// The output of a convolution of `dtype`, and its channels.
+fn convolved(site: &Site, conv: &ConvAttributes, dtype: Option<DType>) -> Result<(Inferred, Dim)> {
+    let (x, weight) = (site.required(0)?, site.required(1)?);
     let axes = axes(site, &conv.kernel, &conv.strides, &conv.dilations, &conv.pads)?;
     let rank = axes.len() + 2;
     let x_dims = site.dims_of_rank(x, rank, "an input")?;
@@ -160,11 +172,10 @@ pub(super) fn conv(site: &Site, conv: &ConvAttributes) -> Result<Vec<Inferred>> 
         }
     };
     check_groups(site, conv.groups, &channels)?;
-    check_bias(site, &channels)?;
-    let Some(x_dims) = x_dims else { return Ok(vec![Inferred::unranked(dtype)]) };
-    let mut output = vec![x_dims[0].clone(), channels];
+    let Some(x_dims) = x_dims else { return Ok((Inferred::unranked(dtype), channels)) };
+    let mut output = vec![x_dims[0].clone(), channels.clone()];
     output.extend(places(site, &axes, &x_dims[2..], false)?);
-    Ok(vec![Inferred::of(dtype, output)])
+    Ok((Inferred::of(dtype, output), channels))
 }
 
 fn check_kernel(site: &Site, weight: &[Dim], conv: &ConvAttributes) -> Result<()> {

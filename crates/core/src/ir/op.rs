@@ -56,6 +56,30 @@ pub struct ConvAttributes {
 }
 
 impl ConvAttributes {
+    /// The window that ONNX's attributes spell out; `None` where the kernel is left to the weights, padding to the
+    /// runtime, or a number cannot be.
+    pub fn explicit(attributes: &IndexMap<String, Attribute>) -> Option<Self> {
+        let ints = |values: &[i64]| -> Option<Vec<usize>> {
+            values.iter().map(|&value| usize::try_from(value).ok()).collect()
+        };
+        let Some(Attribute::Ints(kernel)) = attributes.get("kernel_shape") else { return None };
+        let mut conv = Self::unit(&ints(kernel)?);
+        for (name, attribute) in attributes {
+            match (name.as_str(), attribute) {
+                ("kernel_shape", _) => {}
+                ("strides", Attribute::Ints(values)) => conv.strides = ints(values)?,
+                ("dilations", Attribute::Ints(values)) => conv.dilations = ints(values)?,
+                ("pads", Attribute::Ints(values)) => conv.pads = ints(values)?,
+                ("group", Attribute::Int(groups)) => conv.groups = usize::try_from(*groups).ok()?,
+                ("auto_pad", Attribute::Text(text)) if text == "NOTSET" => {}
+                _ => return None,
+            }
+        }
+        let rank = conv.kernel.len();
+        let fits = rank > 0 && conv.strides.len() == rank && conv.dilations.len() == rank;
+        (fits && conv.pads.len() == 2 * rank && conv.groups > 0).then_some(conv)
+    }
+
     /// Stride 1, dilation 1, no padding, one group.
     pub fn unit(kernel: &[usize]) -> Self {
         let rank = kernel.len();

@@ -14,7 +14,7 @@ use fewbit_core::pass::optimize;
 use fewbit_core::plan::Precision;
 use fewbit_core::quant::{QuantParams, Scheme};
 use fewbit_core::reference::Interpreter;
-use fewbit_onnx::{ExportOptions, ImportOptions, export, open};
+use fewbit_onnx::{ExportOptions, ImportOptions, export, import, open};
 use indexmap::IndexMap;
 
 fn here(path: &str) -> PathBuf {
@@ -134,6 +134,23 @@ fn program(images: &[Tensor], precision: Precision, dtype: DType) -> Graph {
         }
     }
     lower(&graph, &choices).unwrap()
+}
+
+#[test]
+fn dynamically_quantized_products_come_back_as_they_were_written() {
+    let images = images(16);
+    let program = program(&images, Precision::W8A8Dynamic, DType::U8);
+    let bytes = export(&program, &ExportOptions::default()).unwrap();
+    let mut back = import(&bytes, &ImportOptions::default()).unwrap();
+    optimize(&mut back, &mut |_, _, _| {}).unwrap();
+    let dynamic = |graph: &Graph| {
+        graph.nodes().filter(|(_, node)| node.precision == Some(Precision::W8A8Dynamic)).count()
+    };
+    assert_eq!(dynamic(&program), 7);
+    assert_eq!(dynamic(&back), 7);
+    for (a, b) in rows(&program, &images).iter().zip(rows(&back, &images)) {
+        fewbit_testing::assert_close(&b, a, 1e-5);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::ir::{
 };
 use crate::pass::edit::{Uses, constant, insert, is_plain_float, plain_constant, replace};
 use crate::pass::matcher::Matcher;
+use crate::plan::Precision;
 
 /// Rewrites node `id` where it is the root of a LayerNorm, or its scale or bias.
 pub(super) fn normalisation(graph: &mut Graph, uses: &Uses, id: NodeId) -> Result<bool> {
@@ -138,10 +139,14 @@ fn global(graph: &Graph, node: &Node) -> Option<(Op, ValueId, bool)> {
 
 /// `a * b + c` of matrices with a bias per column.
 fn gemm(graph: &mut Graph, uses: &Uses, id: NodeId) -> bool {
-    let Some((op, inputs)) = graph.node(id).and_then(|node| product_and_bias(graph, uses, node)) else {
+    let Some((op, inputs, precision)) = graph.node(id).and_then(|node| product_and_bias(graph, uses, node))
+    else {
         return false;
     };
     replace(graph, id, op, &inputs);
+    if let Some(node) = graph.node_mut(id) {
+        node.precision = precision;
+    }
     true
 }
 
@@ -164,7 +169,12 @@ fn matrix_product(graph: &mut Graph, uses: &Uses, id: NodeId) -> bool {
 const PRODUCT: Op =
     Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation: Activation::None };
 
-fn product_and_bias(graph: &Graph, uses: &Uses, node: &Node) -> Option<(Op, [ValueId; 3])> {
+/// The product that a sum with a bias per column becomes, and the precision that the product had.
+fn product_and_bias(
+    graph: &Graph,
+    uses: &Uses,
+    node: &Node,
+) -> Option<(Op, [ValueId; 3], Option<Precision>)> {
     let Op::Binary { op: BinaryOp::Add, activation } = node.op else { return None };
     let rank = |id: ValueId| graph.value(id).shape.as_ref().map(Shape::rank);
     [(0, 1), (1, 0)].into_iter().find_map(|(at, other)| {
@@ -188,7 +198,11 @@ fn product_and_bias(graph: &Graph, uses: &Uses, node: &Node) -> Option<(Op, [Val
             .extents()
             .is_some_and(|extents| extents == [columns] || extents == [1, columns]);
         let plain = [product, *node.outputs.first()?].iter().all(|&id| is_plain_float(graph, id));
-        (matrices && per_column && plain && is_fixed(graph, uses, bias)).then_some((op, [a, b, bias]))
+        (matrices && per_column && plain && is_fixed(graph, uses, bias)).then_some((
+            op,
+            [a, b, bias],
+            producer.precision,
+        ))
     })
 }
 
