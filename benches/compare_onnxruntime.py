@@ -41,8 +41,8 @@ arguments = parser.parse_args()
 def picture(path):
     """An image as the model reads it: the short side resized, the middle cut out, NCHW."""
     image = Image.open(path).convert("RGB")
-    scale = arguments.resize / min(image.size)
-    size = tuple(max(arguments.resize, round(extent * scale)) for extent in image.size)
+    short = min(image.size)
+    size = tuple(extent * arguments.resize // short for extent in image.size)
     image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = ((extent - arguments.crop) // 2 for extent in image.size)
     image = image.crop((left, top, left + arguments.crop, top + arguments.crop))
