@@ -147,7 +147,7 @@ impl Tally {
 }
 
 /// The index of the largest element, the first of equals.
-fn largest(values: &[f32]) -> usize {
+pub(crate) fn largest(values: &[f32]) -> usize {
     let mut best = 0;
     for (index, value) in values.iter().enumerate() {
         if *value > values[best] {

@@ -10,6 +10,7 @@ mod error;
 pub mod evaluate;
 pub mod observe;
 mod runner;
+pub mod sensitivity;
 pub mod sqnr;
 
 pub use error::{CalibrateError, CalibrateErrorKind};

@@ -7,6 +7,8 @@
 
 mod weighted;
 
+pub use weighted::weight_scheme;
+
 use indexmap::IndexMap;
 
 use crate::error::{CoreError, CoreErrorKind, Result};

@@ -1,9 +1,10 @@
-//! Running programs on devices: sessions, and what a run costs this process.
+//! Running programs on devices: sessions, what a run costs this process, and how long each node takes.
 //!
 //! A [`Session`] is a compiled program with the contexts that its callers share.
 
 mod memory;
 mod session;
+pub mod times;
 
 pub use memory::peak_memory_bytes;
 pub use session::Session;

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fewbit_core::backend::{CompileOptions, Context, MemoryUse, NodeTime};
-use fewbit_core::ir::{DType, Tensor};
+use fewbit_core::ir::Tensor;
+use fewbit_runtime::times::sample_input;
 use serde::Serialize;
 
 use crate::args::{Bench, Format};
@@ -76,8 +77,8 @@ pub(crate) fn run(arguments: &Bench, format: Format, config: &Config) -> Result<
             .inputs()
             .iter()
             .enumerate()
-            .map(|(seed, spec)| random(spec.dtype, &spec.extents, seed));
-        let inputs = inputs.collect::<Result<_>>()?;
+            .map(|(seed, spec)| sample_input(spec.dtype, &spec.extents, seed));
+        let inputs = inputs.collect::<Result<_, _>>()?;
         let outputs = executable
             .outputs()
             .iter()
@@ -164,20 +165,6 @@ fn median_profile(profiles: &[Vec<NodeTime>]) -> Vec<Node> {
             Node { name: time.node.clone(), kernel: time.kernel.clone(), us }
         })
         .collect()
-}
-
-/// Reproducible inputs: values spread over [-1, 1] for floats, small numbers for integers.
-fn random(dtype: DType, extents: &[usize], seed: usize) -> Result<Tensor> {
-    let elements: usize = extents.iter().product();
-    let mut state = seed as u64 + 1;
-    let values: Vec<f64> = (0..elements)
-        .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let unit = (state >> 33) as f64 / f64::from(1u32 << 31);
-            if dtype.is_float() { 2.0 * unit - 1.0 } else { (unit * 2.0).floor() }
-        })
-        .collect();
-    Ok(Tensor::from_f64(dtype, extents, &values)?)
 }
 
 fn render(rows: &[Row]) -> String {

@@ -94,12 +94,7 @@ impl Lowering<'_> {
         if let Some(&scheme) = self.choices.weights.get(&node.name) {
             return scheme;
         }
-        let dtype = if precision.weight_bits() == 4 { DType::I4 } else { DType::I8 };
-        let granularity = match channel_axis(&node.op, weights.extents().len()) {
-            Some(axis) => Granularity::PerChannel { axis },
-            None => Granularity::PerTensor,
-        };
-        Scheme { dtype, symmetry: Symmetry::Symmetric, granularity }
+        weight_scheme(&node.op, weights, precision)
     }
 
     /// The constant bias, one value per output channel.
@@ -142,6 +137,16 @@ impl Lowering<'_> {
             constant: Some(quantized.tensor.clone()),
         })
     }
+}
+
+/// The form of a node's weights where the plan does not say: signed, symmetric, per output channel.
+pub fn weight_scheme(op: &Op, weights: &Tensor, precision: Precision) -> Scheme {
+    let dtype = if precision.weight_bits() == 4 { DType::I4 } else { DType::I8 };
+    let granularity = match channel_axis(op, weights.extents().len()) {
+        Some(axis) => Granularity::PerChannel { axis },
+        None => Granularity::PerTensor,
+    };
+    Scheme { dtype, symmetry: Symmetry::Symmetric, granularity }
 }
 
 /// The axis of a weight tensor that output channels lie along; `None` where weights must share one scale.
