@@ -8,9 +8,11 @@ use fewbit_calibrate::doctor::Finding;
 use fewbit_calibrate::evaluate::Evaluation;
 
 mod capability;
+pub mod compare;
 mod plan;
 
 pub use capability::capability;
+pub use compare::{Comparison, LayerRow, PlanRow, StrategyRow};
 pub use plan::{hindrances, plan};
 
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.
