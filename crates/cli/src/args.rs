@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fewbit_calibrate::dataset::Preprocess;
 use fewbit_calibrate::observe::Method;
-use fewbit_core::plan::{Precision, Strategy};
+use fewbit_core::plan::{Axis, Precision, Strategy};
 
 /// Says what a model will do on a device before deployment, quantizes it for the device, and runs it exactly.
 #[derive(Debug, Parser)]
@@ -102,6 +102,8 @@ pub(crate) enum StrategyArgument {
     #[value(name = "w8a8-dynamic")]
     W8a8Dynamic,
     W8a8,
+    /// Each node its own: see --minimize and the limits.
+    Mixed,
 }
 
 impl From<StrategyArgument> for Strategy {
@@ -111,6 +113,7 @@ impl From<StrategyArgument> for Strategy {
             StrategyArgument::F16 => Strategy::F16,
             StrategyArgument::W8a8Dynamic => Strategy::W8A8Dynamic,
             StrategyArgument::W8a8 => Strategy::W8A8,
+            StrategyArgument::Mixed => Strategy::Mixed,
         }
     }
 }
@@ -181,6 +184,89 @@ pub(crate) struct PlanArguments {
     /// Keeps a node at a precision: NODE=PRECISION. May be repeated.
     #[arg(long, value_name = "NODE=PRECISION", value_parser = pin)]
     pub(crate) pin: Vec<(String, Precision)>,
+    #[command(flatten)]
+    pub(crate) goal: GoalArguments,
+}
+
+/// What a mixed plan is to reach; any of these asks for one.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct GoalArguments {
+    /// What to make as small as it can be: latency, energy, size or error.
+    #[arg(long, value_name = "AXIS")]
+    pub(crate) minimize: Option<Axis>,
+    /// Largest latency of one inference.
+    #[arg(long, value_name = "MS")]
+    pub(crate) max_latency_ms: Option<f64>,
+    /// Largest energy of one inference.
+    #[arg(long, value_name = "MJ")]
+    pub(crate) max_energy_mj: Option<f64>,
+    /// Largest size of the constants: bytes, kB, MB, or a share of the w8a8 model such as 70%.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<Size>,
+    /// Smallest predicted ratio of signal to noise at the outputs.
+    #[arg(long, value_name = "DB")]
+    pub(crate) min_sqnr_db: Option<f64>,
+    /// Largest loss of top-1 accuracy against the float model, in points, measured on --gate-data.
+    #[arg(long, value_name = "POINTS")]
+    pub(crate) max_drop: Option<f64>,
+    /// Smallest agreement with the float model, in percent, measured on --gate-data.
+    #[arg(long, value_name = "PERCENT")]
+    pub(crate) min_agreement: Option<f64>,
+    /// Data on which candidate plans are measured (default: --data); preprocessed as --data is.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) gate_data: Option<PathBuf>,
+    /// Precisions that nodes may have.
+    #[arg(long, value_name = "PRECISION,…", value_delimiter = ',')]
+    pub(crate) candidates: Vec<Precision>,
+    /// Plans that are measured before the best is taken.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) plans: usize,
+    /// Samples on which the sensitivity of nodes is measured; 0 estimates it without running anything.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) sensitivity_samples: usize,
+    /// File for the sensitivity of nodes: read if it is there, else written (default: the cache).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sensitivity: Option<PathBuf>,
+}
+
+impl GoalArguments {
+    /// Whether any of them was given.
+    pub(crate) fn asks(&self) -> bool {
+        self.minimize.is_some()
+            || self.max_latency_ms.is_some()
+            || self.max_energy_mj.is_some()
+            || self.max_size.is_some()
+            || self.min_sqnr_db.is_some()
+            || self.max_drop.is_some()
+            || self.min_agreement.is_some()
+            || !self.candidates.is_empty()
+    }
+}
+
+/// A size on the command line.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Size {
+    Bytes(f64),
+    /// A share of the w8a8 model's, 0 to 1.
+    Share(f64),
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let units = [("%", 0.01), ("kB", 1e3), ("MB", 1e6), ("KiB", 1024.0), ("MiB", 1_048_576.0), ("", 1.0)];
+        let read = units.iter().find_map(|&(unit, factor)| {
+            let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
+            (number.is_finite() && number > 0.0).then_some((unit, number * factor))
+        });
+        match read {
+            Some(("%", share)) => Ok(Size::Share(share)),
+            Some((_, bytes)) => Ok(Size::Bytes(bytes)),
+            None => Err(format!("expected bytes, 800kB, 2.5MB or 70%, found `{text}`")),
+        }
+    }
 }
 
 fn pin(text: &str) -> Result<(String, Precision), String> {
@@ -201,7 +287,13 @@ pub(crate) struct Plan {
     pub(crate) data: DataArguments,
     #[command(flatten)]
     pub(crate) device: DeviceArguments,
-    /// File for the plan.
+    /// The front between what is minimised and this axis; one plan a point, measured where there is data.
+    #[arg(long, value_name = "AXIS", num_args = 0..=1, default_missing_value = "size")]
+    pub(crate) pareto: Option<Axis>,
+    /// Points of the front.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) steps: usize,
+    /// File for the plan; of a front, its points are numbered.
     #[arg(long, short)]
     pub(crate) output: PathBuf,
 }

@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
 }
 
 /// Opens the data that the command line or `fewbit.toml` names.
-fn dataset(arguments: &DataArguments, inputs: &[InputSpec], config: &Config) -> Result<Dataset> {
+pub(crate) fn dataset(arguments: &DataArguments, inputs: &[InputSpec], config: &Config) -> Result<Dataset> {
     let path = arguments.data.as_ref().or(config.data.as_ref()).ok_or_else(|| {
         Usage::new("expected data, found none")
             .help("give --data with a folder of images, an .npz or .npy files")

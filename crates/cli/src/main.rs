@@ -6,11 +6,14 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is this crate's work")]
 
 mod args;
+mod cache;
 mod commands;
 mod config;
 mod devices;
 mod failure;
+mod figures;
 mod files;
+mod mixed;
 mod model;
 mod output;
 mod planning;

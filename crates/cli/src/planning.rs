@@ -88,9 +88,33 @@ impl Ranges for AnyRange {
 }
 
 /// What is asked of a plan.
+#[derive(Clone, Copy)]
 pub(crate) struct Wish<'a> {
     pub(crate) strategy: Strategy,
     pub(crate) pins: &'a [(String, Precision)],
+}
+
+/// The planner's request for a wish, without a goal.
+pub(crate) fn request<'a>(
+    model: &'a Model,
+    target: &'a Capability,
+    wish: &Wish<'a>,
+    ranges: Option<&'a dyn Ranges>,
+) -> Request<'a> {
+    Request {
+        graph: &model.graph,
+        hash: &model.hash,
+        target,
+        strategy: wish.strategy,
+        pins: wish.pins,
+        ranges,
+        goal: None,
+        figures: None,
+        // At 8 bits the largest magnitude is as good as the least error (EfficientNet-Lite0: 23.3 dB either way), and is
+        // what other runtimes expect.
+        weight_rule: WeightRule::AbsMax,
+        bias_correction: true,
+    }
 }
 
 /// Makes the plan, and checks it before anyone relies on it.
@@ -100,18 +124,7 @@ pub(crate) fn make(
     wish: &Wish<'_>,
     ranges: Option<&dyn Ranges>,
 ) -> Result<Plan> {
-    let plan = plan(&Request {
-        graph: &model.graph,
-        hash: &model.hash,
-        target,
-        strategy: wish.strategy,
-        pins: wish.pins,
-        ranges,
-        // At 8 bits the largest magnitude is as good as the least error (EfficientNet-Lite0: 23.3 dB either way), and is
-        // what other runtimes expect.
-        weight_rule: WeightRule::AbsMax,
-        bias_correction: true,
-    })?;
+    let plan = plan(&request(model, target, wish, ranges))?;
     fewbit_core::plan::verify(&plan, &model.graph, &model.hash, target)
         .context("the planner made a plan that its own check refuses")?;
     Ok(plan)

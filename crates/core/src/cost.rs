@@ -30,6 +30,9 @@ pub struct Estimate {
     pub latency_us: Option<f64>,
     /// Microjoules; `None` where energies are not known.
     pub energy_uj: Option<f64>,
+    /// Whether the latency was measured on the device; else it is modelled from the processor's figures.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub measured: bool,
 }
 
 /// Multiply-accumulates of one run of `node`; 0 where shapes are not fixed.
@@ -134,7 +137,7 @@ pub fn estimate(processor: &Processor, precision: Precision, cost: &Cost) -> Est
         let bytes = cost.weight_bytes + cost.activation_bytes;
         (cost.macs as f64 * energy.pj_per_mac + bytes as f64 * energy.pj_per_byte) / 1e6
     });
-    Estimate { latency_us, energy_uj }
+    Estimate { latency_us, energy_uj, measured: false }
 }
 
 /// The most bytes of activations that are alive at once when nodes run in the graph's order and memory is reused

@@ -22,6 +22,8 @@ pub enum CoreErrorKind {
     Capability,
     /// A plan that does not fit its graph, target or itself.
     Plan,
+    /// No plan meets all bounds.
+    Infeasible,
     /// A backend failed while compiling or running.
     Backend,
 }
@@ -57,6 +59,10 @@ crate::kinds_with_codes! { CoreErrorKind {
         "The plan is of another model, another target or another version, was changed by hand, or asks for a node \
          that is not there.",
         "Make the plan again with `fewbit plan`, and keep nodes at a precision with --pin.";
+    Infeasible = "INFEASIBLE", "bounds that no plan meets",
+        "No choice of precisions and processors keeps every limit that was given. The message names the limit that binds \
+         and the least that can be had with the others.",
+        "Loosen the limit that is named, or another one, or allow more precisions with --candidates.";
     Backend = "BACKEND", "a backend failed",
         "The device could not compile or run the program, for a reason of its own that the message repeats.",
         "Look at `fewbit backends`, give the device more memory or fewer threads, or use another one with --backend.";

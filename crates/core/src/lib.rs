@@ -20,6 +20,7 @@ pub mod plan;
 pub mod planner;
 pub mod quant;
 pub mod reference;
+pub mod solve;
 pub mod target;
 
 pub use error::{CoreError, CoreErrorKind};

@@ -5,13 +5,16 @@
 //! hash. Making plans is [`planner`](crate::planner)'s work.
 
 mod document;
+mod goal;
 mod precision;
 mod strategy;
 mod verify;
 
 pub use document::{
-    Assignment, Boundary, BoundaryKind, Origin, Plan, Refusal, RunnerUp, Subject, TensorPlan, Totals,
+    Assignment, Boundary, BoundaryKind, Measurement, Origin, Plan, Refusal, RunnerUp, Subject, TensorPlan,
+    Totals,
 };
+pub use goal::{Axis, Goal, Optimality, ParseAxisError};
 pub use precision::{ParsePrecisionError, Precision};
 pub use strategy::{ParseStrategyError, Strategy};
 pub use verify::verify;

@@ -11,7 +11,9 @@
 mod bonds;
 mod candidates;
 mod eligible;
+mod figures;
 mod finish;
+mod mixed;
 mod scales;
 
 use indexmap::IndexMap;
@@ -21,11 +23,12 @@ use crate::diag::nearest;
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::infer::require_fixed;
 use crate::ir::{Graph, Node, ValueId};
-use crate::plan::{Plan, Precision, Strategy};
+use crate::plan::{Axis, Goal, Optimality, Plan, Precision, Strategy};
 use crate::quant::weights::WeightRule;
 use crate::quant::{Ranges, Scheme};
 
 use candidates::Candidate;
+pub use figures::Figures;
 
 /// What to plan.
 #[derive(Clone, Copy)]
@@ -42,6 +45,10 @@ pub struct Request<'a> {
     pub pins: &'a [(String, Precision)],
     /// Ranges of the values; without them the plan says what would run, and cannot be quantized by.
     pub ranges: Option<&'a dyn Ranges>,
+    /// What a mixed plan is to reach; other strategies take no notice of it.
+    pub goal: Option<&'a Goal>,
+    /// What was measured; without it latencies are modelled and noise is not known.
+    pub figures: Option<&'a dyn Figures>,
     /// How scales of weights are chosen.
     pub weight_rule: WeightRule,
     /// Whether biases are corrected by the mean error that rounding the weights causes.
@@ -53,9 +60,110 @@ pub struct Request<'a> {
 /// A node that nothing on the target runs is part of the plan, with the reasons; it makes the plan not deployable.
 ///
 /// # Errors
-/// [`CoreErrorKind::Plan`] for a pin on a node that is not there; [`CoreErrorKind::Dynamic`] for free dimensions;
-/// [`CoreErrorKind::Quantization`] for ranges that are not finite.
+/// [`CoreErrorKind::Plan`] for a pin on a node that is not there or that no rule allows, and for a figure that a goal
+/// needs and nobody knows; [`CoreErrorKind::Infeasible`] for a goal whose limits no plan keeps;
+/// [`CoreErrorKind::Dynamic`] for free dimensions; [`CoreErrorKind::Quantization`] for ranges that are not finite.
 pub fn plan(request: &Request<'_>) -> Result<Plan> {
+    let mut planner = prepared(request)?;
+    if let (Strategy::Mixed, Some(goal)) = (request.strategy, request.goal) {
+        let optimality = planner.settle_mixed(goal)?;
+        return planner.finish(Some(optimality));
+    }
+    loop {
+        planner.choose();
+        let bans = planner.bonds();
+        if bans.is_empty() {
+            break;
+        }
+        planner.ban_all(bans);
+    }
+    planner.finish(None)
+}
+
+/// The best mixed plan and up to `count - 1` others that differ from each other in at least `differ` nodes, best first.
+///
+/// # Errors
+/// As [`plan`].
+pub fn diverse(request: &Request<'_>, count: usize, differ: usize) -> Result<Vec<Plan>> {
+    let Some(goal) = request.goal.filter(|_| request.strategy == Strategy::Mixed) else {
+        return Ok(vec![plan(request)?]);
+    };
+    let mut planner = prepared(request)?;
+    planner.settle_mixed(goal)?;
+    let mut plans = Vec::new();
+    for solved in planner.solve(goal, count, differ)? {
+        planner.take(&solved.chosen);
+        // What the solver cannot see, several nodes together, is checked afterwards.
+        if planner.bonds().is_empty() {
+            plans.push(planner.finish(Some(solved.optimality))?);
+        }
+    }
+    Ok(plans)
+}
+
+/// Mixed plans from the least of `axis` to what the goal needs without a limit on it, at most `steps`: each the best
+/// under its limit, none worse than another on both axes.
+///
+/// # Errors
+/// As [`plan`].
+pub fn front(request: &Request<'_>, axis: Axis, steps: usize) -> Result<Vec<Plan>> {
+    let Some(goal) = request.goal.filter(|_| request.strategy == Strategy::Mixed) else {
+        return Ok(vec![plan(request)?]);
+    };
+    let with = |goal: &Goal| plan(&Request { goal: Some(goal), ..*request });
+    let mut ends = Vec::new();
+    for minimize in [axis, goal.minimize] {
+        ends.push(with(&Goal { minimize, ..goal.clone() })?);
+    }
+    let [low, high] = [&ends[0], &ends[1]].map(|plan| plan.totals.value(axis).unwrap_or(0.0));
+    let mut plans: Vec<Plan> = Vec::new();
+    for step in 0..steps.max(2) {
+        let share = step as f64 / (steps.max(2) - 1) as f64;
+        // The least itself, and not a rounding below it.
+        let limit = low + (high - low) * share + low.abs() * 1e-9;
+        let mut limits = goal.limits.clone();
+        let limit = limits.get(&axis).map_or(limit, |given| given.min(limit));
+        limits.insert(axis, limit);
+        let plan = with(&Goal { limits, ..goal.clone() })?;
+        let objective = |plan: &Plan| plan.totals.value(goal.minimize).unwrap_or(0.0);
+        if plans.last().is_none_or(|last| objective(&plan) < objective(last)) {
+            plans.push(plan);
+        }
+    }
+    Ok(plans)
+}
+
+/// What may run a node: a processor and a precision that its rules and the arithmetic allow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The processor's id.
+    pub processor: String,
+    /// The precision.
+    pub precision: Precision,
+}
+
+/// For every node by name, in the graph's order, what may run it; what several nodes together forbid is not seen here.
+///
+/// # Errors
+/// As [`plan`].
+pub fn allowed(request: &Request<'_>) -> Result<IndexMap<String, Vec<Allowed>>> {
+    let planner = prepared(request)?;
+    let of = |planned: &Planned<'_>| {
+        planned
+            .candidates
+            .iter()
+            .filter(|candidate| candidate.runs())
+            .map(|candidate| Allowed {
+                processor: request.target.processors[candidate.processor].id.clone(),
+                precision: candidate.precision,
+            })
+            .collect()
+    };
+    Ok(planner.nodes.iter().map(|planned| (planned.node.name.clone(), of(planned))).collect())
+}
+
+/// The planner with every candidate asked for, and pins that can be kept.
+fn prepared<'a>(request: &Request<'a>) -> Result<Planner<'a>> {
     require_fixed(request.graph)?;
     for (name, _) in request.pins {
         if request.graph.find_node(name).is_none() {
@@ -71,18 +179,11 @@ pub fn plan(request: &Request<'_>) -> Result<Plan> {
             .help(help));
         }
     }
-    let mut planner = Planner::new(request)?;
-    loop {
-        planner.choose();
-        let bans = planner.bonds();
-        if bans.is_empty() {
-            break;
-        }
-        for (node, candidate, reason) in bans {
-            planner.nodes[node].candidates[candidate].banned.push(reason);
-        }
+    let planner = Planner::new(request)?;
+    if request.strategy == Strategy::Mixed {
+        planner.require_pins()?;
     }
-    planner.finish()
+    Ok(planner)
 }
 
 /// A choice taken from a node: its index, the candidate's, and why.
@@ -153,6 +254,51 @@ impl<'a> Planner<'a> {
             nodes.push(Planned { node, candidates, chosen: None, pinned: pin.is_some() });
         }
         Ok(Self { request: *request, activation, nodes, producers, readers })
+    }
+
+    /// Refuses a pin that no rule of the target allows: a mixed plan would be about something else than was asked.
+    fn require_pins(&self) -> Result<()> {
+        for planned in self.nodes.iter().filter(|planned| planned.pinned) {
+            if planned.candidates.iter().any(Candidate::runs) {
+                continue;
+            }
+            let why: Vec<String> =
+                planned.candidates.iter().flat_map(Candidate::reasons).map(|reason| reason.message).collect();
+            let precision =
+                planned.candidates.first().map_or(Precision::F32, |candidate| candidate.precision);
+            return Err(CoreError::new(
+                CoreErrorKind::Plan,
+                format!("expected a rule that allows the pin {precision}, found none: {}", why.join("; ")),
+            )
+            .at(&planned.node.name)
+            .help("pin another precision, or none"));
+        }
+        Ok(())
+    }
+
+    /// Solves for the goal, takes away what several nodes together forbid, and solves again until all agree.
+    fn settle_mixed(&mut self, goal: &Goal) -> Result<Optimality> {
+        loop {
+            let solved = self.solve(goal, 1, 1)?.remove(0);
+            self.take(&solved.chosen);
+            let bans = self.bonds();
+            if bans.is_empty() {
+                return Ok(solved.optimality);
+            }
+            self.ban_all(bans);
+        }
+    }
+
+    fn take(&mut self, chosen: &[Option<usize>]) {
+        for (planned, chosen) in self.nodes.iter_mut().zip(chosen) {
+            planned.chosen = *chosen;
+        }
+    }
+
+    fn ban_all(&mut self, bans: Vec<Ban>) {
+        for (node, candidate, reason) in bans {
+            self.nodes[node].candidates[candidate].banned.push(reason);
+        }
     }
 
     /// Chooses for every node the first native candidate, or the first emulated one.

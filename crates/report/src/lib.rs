@@ -8,12 +8,10 @@ use fewbit_calibrate::doctor::Finding;
 use fewbit_calibrate::evaluate::Evaluation;
 
 mod capability;
-pub mod compare;
 mod plan;
 
 pub use capability::capability;
-pub use compare::{Comparison, LayerRow, PlanRow, StrategyRow};
-pub use plan::{hindrances, plan};
+pub use plan::{front, hindrances, plan};
 
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

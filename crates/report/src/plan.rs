@@ -1,7 +1,7 @@
 //! Plans as text.
 
 use fewbit_core::capability::Support;
-use fewbit_core::plan::{Assignment, Plan};
+use fewbit_core::plan::{Assignment, Axis, Measurement, Plan};
 
 use crate::table;
 
@@ -24,10 +24,36 @@ pub fn plan(plan: &Plan) -> String {
     row("weights", format!("{:.2} MB", totals.weight_bytes as f64 / 1e6));
     row("activations", format!("at least {:.0} kB", totals.activation_bytes as f64 / 1e3));
     if let Some(latency) = totals.latency_ms {
-        row("latency", format!("{latency:.3} ms by the target's figures"));
+        let source = match totals.measured {
+            0 => "by the target's figures".to_owned(),
+            count if count == plan.nodes.len() => "predicted, every node measured".to_owned(),
+            count => format!("predicted, {count} nodes measured, the others by the target's figures"),
+        };
+        row("latency", format!("{latency:.3} ms {source}"));
     }
     if let Some(energy) = totals.energy_mj {
         row("energy", format!("{energy:.3} mJ by the target's figures"));
+    }
+    if let Some(noise) = totals.noise.filter(|_| plan.optimality.is_some()) {
+        row("noise", format!("{} predicted", Axis::Error.show(noise)));
+    }
+    if let Some(optimality) = &plan.optimality {
+        let goal = &optimality.goal;
+        let limits: Vec<String> =
+            goal.limits.iter().map(|(axis, limit)| format!("{axis} at most {}", axis.show(*limit))).collect();
+        let under = if limits.is_empty() { String::new() } else { format!(" under {}", limits.join(", ")) };
+        row("goal", format!("least {}{under}", goal.minimize));
+        let gap = match optimality.gap() {
+            gap if gap < 1e-6 => "no plan is better".to_owned(),
+            gap => format!("at most {:.2} % from the best", 100.0 * gap),
+        };
+        row(
+            "reached",
+            format!("{}, {gap} ({})", goal.minimize.show(optimality.objective), optimality.figures),
+        );
+    }
+    if let Some(measured) = &plan.measured {
+        row("measured", measurement(measured));
     }
     if let Some(calibration) = &plan.calibration {
         row("ranges", calibration.clone());
@@ -63,6 +89,44 @@ pub fn plan(plan: &Plan) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What was measured of a plan, in one line.
+fn measurement(measured: &Measurement) -> String {
+    let mut parts = Vec::new();
+    if let (Some(own), Some(float)) = (measured.top1, measured.top1_float) {
+        parts.push(format!("top-1 {own:.2} % (float {float:.2} %)"));
+    }
+    parts.push(format!("agreement {:.2} %", measured.agreement));
+    parts.push(format!("{:.2} dB", measured.sqnr_db));
+    if let Some(latency) = measured.latency_ms {
+        parts.push(format!("{latency:.3} ms"));
+    }
+    format!("{} over {} samples", parts.join(", "), measured.samples)
+}
+
+/// The points of a front side by side.
+pub fn front(plans: &[Plan]) -> String {
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    let rows = plans.iter().enumerate().map(|(index, plan)| {
+        let measured = plan.measured.as_ref();
+        let precisions: Vec<String> =
+            plan.totals.precisions.iter().map(|(precision, count)| format!("{precision} {count}")).collect();
+        vec![
+            (index + 1).to_string(),
+            format!("{:.3}", plan.totals.weight_bytes as f64 / 1e6),
+            number(plan.totals.latency_ms, 3),
+            number(measured.and_then(|measured| measured.latency_ms), 3),
+            number(plan.totals.noise.map(|noise| -10.0 * noise.max(1e-20).log10()), 2),
+            number(measured.map(|measured| measured.sqnr_db), 2),
+            number(measured.map(|measured| measured.agreement), 2),
+            number(measured.and_then(|measured| measured.top1), 2),
+            precisions.join(", "),
+        ]
+    });
+    table(&["", "weights MB", "pred. ms", "ms", "pred. dB", "dB", "agreement %", "top-1 %", "nodes"], rows)
 }
 
 /// What keeps a plan from being deployed, one line each.

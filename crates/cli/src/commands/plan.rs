@@ -1,11 +1,12 @@
 //! `fewbit plan`: the precision of every node for a target, with a reason for each.
 
 use anyhow::Result;
-use fewbit_calibrate::observe::CalibrationStats;
-use fewbit_core::plan::{Plan, Strategy};
+use fewbit_calibrate::observe::{CalibrationStats, Method};
+use fewbit_core::plan::{Axis, Plan, Strategy};
 
 use crate::args::{DataArguments, DeviceArguments, Format, Plan as Arguments, PlanArguments, RangeArguments};
 use crate::config::Config;
+use crate::mixed::{Search, Setting};
 use crate::model::Model;
 use crate::planning::{self, Observed, Target, Wish};
 use crate::{Answer, files, output};
@@ -16,6 +17,9 @@ pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Res
     files::require_place(&arguments.output, &arguments.model.model)?;
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
     let target = open_target(&arguments.wish, config)?;
+    if let Some(axis) = arguments.pareto {
+        return front(arguments, axis, format, &model, &target, config);
+    }
     let (plan, _) = make(
         &model,
         &target,
@@ -30,6 +34,43 @@ pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Res
         format!("{}\nwritten to {}", fewbit_report::plan(&plan), arguments.output.display())
     })?;
     Ok(if plan.deployable { Answer::Yes } else { Answer::No })
+}
+
+/// Writes the points of a front, the largest first, and shows them side by side.
+fn front(
+    arguments: &Arguments,
+    axis: Axis,
+    format: Format,
+    model: &Model,
+    target: &Target,
+    config: &Config,
+) -> Result<Answer> {
+    let (stats, method) = ranges(model, &arguments.ranges, &arguments.data, &arguments.device, config)?;
+    let setting = Setting {
+        model,
+        target,
+        pins: &arguments.wish.pin,
+        arguments: &arguments.wish.goal,
+        stats: &stats,
+        method,
+        data: &arguments.data,
+        device: &arguments.device,
+        config,
+    };
+    let plans = Search::new(&setting)?.front(axis, arguments.steps)?;
+    let named = |number: usize| arguments.output.with_extension(format!("{number}.json"));
+    let written: Vec<_> = plans
+        .iter()
+        .enumerate()
+        .map(|(index, plan)| (named(index + 1), plan.to_json().into_bytes()))
+        .collect();
+    files::write_all(&written)?;
+    let paths: Vec<_> = written.iter().map(|(path, _)| path.display().to_string()).collect();
+    let document = serde_json::json!({ "axis": axis, "files": paths, "plans": plans });
+    output::print(format, &document, || {
+        format!("{}\nwritten to {}", fewbit_report::front(&plans), paths.join(", "))
+    })?;
+    Ok(if plans.is_empty() { Answer::No } else { Answer::Yes })
 }
 
 /// The target of the command line, else the first of `fewbit.toml`, else this machine.
@@ -47,7 +88,8 @@ pub(super) fn make(
     device: &DeviceArguments,
     config: &Config,
 ) -> Result<(Plan, Option<CalibrationStats>)> {
-    let strategy: Strategy = arguments.strategy.into();
+    let goal = &arguments.goal;
+    let strategy = if goal.asks() { Strategy::Mixed } else { arguments.strategy.into() };
     let wish = Wish { strategy, pins: &arguments.pin };
     model.require_float()?;
     let needs_ranges = strategy.precision().has_integer_activations()
@@ -55,15 +97,31 @@ pub(super) fn make(
     if !needs_ranges {
         return Ok((planning::make(model, &target.capability, &wish, None)?, None));
     }
-    let method = ranges.ranges.or(config.ranges).unwrap_or(calibrate::DEFAULT_METHOD);
-    let stats = if let Some(path) = &ranges.stats {
-        calibrate::read_stats(path, model)?
-    } else {
-        let (stats, findings) = calibrate::collect(model, data, device, method, config)?;
-        eprint!("{}", fewbit_report::findings(&findings));
-        stats
-    };
+    let (stats, method) = self::ranges(model, ranges, data, device, config)?;
+    if strategy == Strategy::Mixed {
+        let pins = &arguments.pin;
+        let setting =
+            Setting { model, target, pins, arguments: goal, stats: &stats, method, data, device, config };
+        return Ok((Search::new(&setting)?.best()?, Some(stats)));
+    }
     let observed = Observed { stats: &stats, method };
     let plan = planning::make(model, &target.capability, &wish, Some(&observed))?;
     Ok((plan, Some(stats)))
+}
+
+/// The statistics that were given, or those of the data; and how ranges follow from them.
+pub(super) fn ranges(
+    model: &Model,
+    ranges: &RangeArguments,
+    data: &DataArguments,
+    device: &DeviceArguments,
+    config: &Config,
+) -> Result<(CalibrationStats, Method)> {
+    let method = ranges.ranges.or(config.ranges).unwrap_or(calibrate::DEFAULT_METHOD);
+    if let Some(path) = &ranges.stats {
+        return Ok((calibrate::read_stats(path, model)?, method));
+    }
+    let (stats, findings) = calibrate::collect(model, data, device, method, config)?;
+    eprint!("{}", fewbit_report::findings(&findings));
+    Ok((stats, method))
 }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Precision, Strategy};
+use super::{Axis, Optimality, Precision, Strategy};
 use crate::capability::{Reason, Support, hexadecimal};
 use crate::cost::{Cost, Estimate};
 use crate::error::{CoreError, CoreErrorKind, Result};
@@ -30,10 +30,16 @@ pub struct Plan {
     pub target: Subject,
     /// What was asked for.
     pub strategy: Strategy,
+    /// How good the plan is; only mixed plans know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimality: Option<Optimality>,
     /// Where ranges come from; `None` for a plan made before calibration, which cannot be quantized by.
     pub calibration: Option<String>,
     /// How scales of weights are chosen.
     pub weight_rule: WeightRule,
+    /// What was measured of this plan before it was written, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measurement>,
     /// Whether every node runs, and what must fit, fits.
     pub deployable: bool,
     /// What hinders deployment beside nodes: memory, for example.
@@ -58,6 +64,24 @@ pub struct Subject {
     pub hash: String,
 }
 
+/// What running a plan's program over labelled or unlabelled samples showed. Percentages are 0 to 100.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Samples run.
+    pub samples: usize,
+    /// Top-1 accuracy of the plan's program, where there are labels.
+    pub top1: Option<f64>,
+    /// That of the float model.
+    pub top1_float: Option<f64>,
+    /// Share of samples with the float model's prediction.
+    pub agreement: f64,
+    /// Signal to noise at the first output, in decibels.
+    pub sqnr_db: f64,
+    /// Milliseconds of one inference on the attached device; `None` where none is attached.
+    pub latency_ms: Option<f64>,
+}
+
 /// Sums over a plan.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +96,12 @@ pub struct Totals {
     pub latency_ms: Option<f64>,
     /// Estimated millijoules of one inference; `None` where a figure is missing.
     pub energy_mj: Option<f64>,
+    /// Predicted noise at the outputs as a share of the signal's energy; `None` where sensitivity is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<f64>,
+    /// Nodes whose latency was measured; that of the others is modelled.
+    #[serde(default)]
+    pub measured: usize,
     /// Nodes that run natively.
     pub native: usize,
     /// Nodes that are emulated.
@@ -143,6 +173,12 @@ pub struct RunnerUp {
     pub support: Support,
     /// What it would take.
     pub estimate: Estimate,
+    /// In a mixed plan, how the whole plan would change on each axis, conversions included.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub difference: IndexMap<Axis, f64>,
+    /// In a mixed plan, the limit that the whole plan would exceed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceeds: Option<Axis>,
 }
 
 /// Where the parameters of a tensor come from.
@@ -206,9 +242,21 @@ pub struct Boundary {
     pub estimate: Estimate,
 }
 
+impl Totals {
+    /// The sum on an axis; `None` where it is not known.
+    pub fn value(&self, axis: Axis) -> Option<f64> {
+        match axis {
+            Axis::Latency => self.latency_ms,
+            Axis::Energy => self.energy_mj,
+            Axis::Size => Some(self.weight_bytes as f64),
+            Axis::Error => self.noise,
+        }
+    }
+}
+
 impl Plan {
     /// The version of the form that this build reads and writes.
-    pub const SCHEMA: u32 = 1;
+    pub const SCHEMA: u32 = 2;
 
     /// The document as JSON, indented; the same for equal plans.
     pub fn to_json(&self) -> String {
@@ -234,6 +282,14 @@ impl Plan {
                 .help("a plan is not edited by hand: plan again, with --pin for what shall stay"));
         }
         Ok(plan)
+    }
+
+    /// The plan with what was measured of it.
+    #[must_use]
+    pub fn with_measurement(mut self, measured: Measurement) -> Self {
+        self.measured = Some(measured);
+        self.hash = self.computed_hash();
+        self
     }
 
     /// The hash that the content has.

@@ -20,24 +20,30 @@ pub enum Strategy {
     W8A8Dynamic,
     /// 8-bit weights and activations with calibrated scales.
     W8A8,
+    /// Each node its own: what a [`Goal`](super::Goal) asks for.
+    Mixed,
 }
 
 impl Strategy {
     /// Every strategy.
-    pub const ALL: [Strategy; 4] = [Strategy::F32, Strategy::F16, Strategy::W8A8Dynamic, Strategy::W8A8];
+    pub const ALL: [Strategy; 5] =
+        [Strategy::F32, Strategy::F16, Strategy::W8A8Dynamic, Strategy::W8A8, Strategy::Mixed];
 
     /// The name people type.
     pub fn name(self) -> &'static str {
-        self.precision().name()
+        match self {
+            Strategy::Mixed => "mixed",
+            uniform => uniform.precision().name(),
+        }
     }
 
-    /// The precision aimed for.
+    /// The precision aimed for; a mixed plan's base.
     pub fn precision(self) -> Precision {
         match self {
             Strategy::F32 => Precision::F32,
             Strategy::F16 => Precision::F16,
             Strategy::W8A8Dynamic => Precision::W8A8Dynamic,
-            Strategy::W8A8 => Precision::W8A8,
+            Strategy::W8A8 | Strategy::Mixed => Precision::W8A8,
         }
     }
 }
@@ -56,7 +62,7 @@ impl From<Strategy> for &'static str {
 
 /// The text is not the name of a strategy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected a strategy (f32, f16, w8a8-dynamic or w8a8), found `{0}`")]
+#[error("expected a strategy (f32, f16, w8a8-dynamic, w8a8 or mixed), found `{0}`")]
 pub struct ParseStrategyError(String);
 
 impl FromStr for Strategy {

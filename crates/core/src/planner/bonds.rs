@@ -12,6 +12,11 @@ impl Planner<'_> {
         if self.is_quantized_already() {
             return self.partitions();
         }
+        if self.request.strategy == crate::plan::Strategy::Mixed {
+            // What conversions cost, and that movers follow, the solver has seen.
+            let bans = self.partitions();
+            return if bans.is_empty() { self.conflicts(&self.classes()) } else { bans };
+        }
         let rules: [&dyn Fn() -> Vec<Ban>; 4] =
             [&|| self.partitions(), &|| self.movers(), &|| self.conflicts(&self.classes()), &|| {
                 self.islands()

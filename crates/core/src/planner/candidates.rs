@@ -47,7 +47,7 @@ pub(super) fn of(
     for (index, processor) in request.target.processors.iter().enumerate() {
         let precisions = match (pin, eligible::own_precision(request.graph, node)) {
             (Some(precision), _) | (None, Some(precision)) => vec![precision],
-            (None, None) => precisions(request.strategy, processor, node),
+            (None, None) => precisions(request, processor, node),
         };
         for precision in precisions {
             candidates.push(ask(request, activation, node, index, processor, precision)?);
@@ -57,14 +57,30 @@ pub(super) fn of(
 }
 
 /// The precisions that a strategy tries on a processor, the preferred one first.
-fn precisions(strategy: Strategy, processor: &Processor, node: &Node) -> Vec<Precision> {
+fn precisions(request: &Request<'_>, processor: &Processor, node: &Node) -> Vec<Precision> {
     // The faster of the two floats; without figures the more precise one.
     let rate = |precision| processor.gmacs(precision).unwrap_or(0.0);
     let (half, single) = (rate(Precision::F16), rate(Precision::F32));
     let covers = |precision| processor.rules.iter().any(|rule| rule.precisions.contains(&precision));
     let half_first = covers(Precision::F16) && (!covers(Precision::F32) || half > single);
     let floats = if half_first { [Precision::F16, Precision::F32] } else { [Precision::F32, Precision::F16] };
+    let strategy = request.strategy;
     match strategy {
+        Strategy::Mixed => {
+            let goal = request.goal.map_or(&[][..], |goal| &goal.precisions);
+            let wanted = goal.iter().copied().filter(|precision| {
+                // Without weights a precision differs from another by its activations only.
+                let by_activations = matches!(
+                    precision,
+                    Precision::F32 | Precision::F16 | Precision::Bf16 | Precision::W8A8 | Precision::W8A16
+                );
+                node.op.has_weights() || by_activations
+            });
+            let mut precisions: Vec<Precision> = wanted.collect();
+            // A node must run somewhere: the floats stand behind what was asked for.
+            precisions.extend(floats.into_iter().filter(|float| !goal.contains(float)).take(1));
+            precisions
+        }
         Strategy::F32 => vec![Precision::F32],
         Strategy::F16 => vec![Precision::F16, Precision::F32],
         Strategy::W8A8Dynamic if !node.op.has_weights() => floats.to_vec(),
@@ -89,7 +105,12 @@ fn ask(
         processor.judge(&NodeQuery::new(graph, node, precision))
     };
     let cost = cost::node(graph, node, precision);
-    let estimate = cost::estimate(processor, precision, &cost);
+    let mut estimate = cost::estimate(processor, precision, &cost);
+    if let Some(us) =
+        request.figures.and_then(|figures| figures.latency_us(&processor.id, &node.name, precision))
+    {
+        estimate = Estimate { latency_us: Some(us), measured: true, ..estimate };
+    }
     let mut candidate =
         Candidate { processor: index, precision, weights: None, verdict, cost, estimate, banned: Vec::new() };
     if eligible::own_precision(graph, node).is_some() {

@@ -7,18 +7,23 @@ use super::{Planned, Planner};
 use crate::capability::{Holds, Reason, Support, operands, reasons};
 use crate::cost::{self, Cost, Estimate};
 use crate::error::Result;
-use crate::ir::ValueId;
+use crate::ir::{DType, ValueId};
 use crate::lower::keeps_parameters;
 use crate::plan::{
-    Assignment, Boundary, BoundaryKind, Origin, Plan, Precision, Refusal, RunnerUp, Subject, TensorPlan,
-    Totals,
+    Assignment, Axis, Boundary, BoundaryKind, Goal, Optimality, Origin, Plan, Precision, Refusal, RunnerUp,
+    Subject, TensorPlan, Totals,
 };
 use crate::quant::{Ranges, Scheme};
 
 impl Planner<'_> {
-    pub(super) fn finish(self) -> Result<Plan> {
+    pub(super) fn finish(&mut self, optimality: Option<Optimality>) -> Result<Plan> {
+        let mut nodes: Vec<Assignment> = self.nodes.iter().map(|planned| self.assignment(planned)).collect();
+        if let Some(optimality) = &optimality {
+            for (place, node) in nodes.iter_mut().enumerate() {
+                node.runner_up = self.second_choice(place, &optimality.goal);
+            }
+        }
         let request = &self.request;
-        let nodes: Vec<Assignment> = self.nodes.iter().map(|planned| self.assignment(planned)).collect();
         let tensors = match (request.ranges, self.activation) {
             (Some(ranges), Some(scheme)) => self.tensors(ranges, scheme)?,
             _ => IndexMap::new(),
@@ -32,8 +37,10 @@ impl Planner<'_> {
             model: Subject { name: request.graph.name.clone(), hash: request.hash.to_owned() },
             target: Subject { name: request.target.name.clone(), hash: request.target.hash() },
             strategy: request.strategy,
+            optimality,
             calibration: request.ranges.map(Ranges::origin),
             weight_rule: request.weight_rule,
+            measured: None,
             deployable: totals.unsupported == 0 && problems.is_empty(),
             problems,
             totals,
@@ -87,6 +94,8 @@ impl Planner<'_> {
                 precision: candidate.precision,
                 support: candidate.verdict.support,
                 estimate: candidate.estimate,
+                difference: IndexMap::new(),
+                exceeds: None,
             });
         let precision = chosen.map_or_else(
             || planned.candidates.first().map_or(Precision::F32, |candidate| candidate.precision),
@@ -220,7 +229,83 @@ impl Planner<'_> {
         boundaries
     }
 
-    fn boundary(
+    /// The best other choice for one node of a mixed plan with the others as they are: of those that keep the limits the
+    /// one that costs least on the axis that is minimised, else the one that exceeds a limit by the smallest share.
+    fn second_choice(&mut self, place: usize, goal: &Goal) -> Option<RunnerUp> {
+        let chosen = self.nodes[place].chosen?;
+        let before = self.axis_totals();
+        let mut best: Option<((bool, f64), RunnerUp)> = None;
+        for index in 0..self.nodes[place].candidates.len() {
+            if index == chosen || !self.nodes[place].candidates[index].runs() {
+                continue;
+            }
+            self.nodes[place].chosen = Some(index);
+            let after = self.axis_totals();
+            let over = |axis: &Axis, limit: f64| after[axis] / limit.max(f64::MIN_POSITIVE) - 1.0;
+            let exceeds = goal
+                .limits
+                .iter()
+                .filter(|(axis, limit)| over(axis, **limit) > 1e-9)
+                .max_by(|a, b| over(a.0, *a.1).total_cmp(&over(b.0, *b.1)))
+                .map(|(&axis, &limit)| (axis, limit));
+            let rank = match exceeds {
+                Some((axis, limit)) => (true, over(&axis, limit)),
+                None => (false, after[&goal.minimize] - before[&goal.minimize]),
+            };
+            if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+                let candidate = &self.nodes[place].candidates[index];
+                let runner_up = RunnerUp {
+                    processor: self.processor_id(candidate.processor),
+                    precision: candidate.precision,
+                    support: candidate.verdict.support,
+                    estimate: candidate.estimate,
+                    difference: after
+                        .iter()
+                        .map(|(&axis, value)| (axis, value - before[&axis]))
+                        .filter(|(_, difference)| *difference != 0.0)
+                        .collect(),
+                    exceeds: exceeds.map(|(axis, _)| axis),
+                };
+                best = Some((rank, runner_up));
+            }
+        }
+        self.nodes[place].chosen = Some(chosen);
+        best.map(|(_, runner_up)| runner_up)
+    }
+
+    /// The present choices on every axis, what is not known counting nothing.
+    fn axis_totals(&self) -> IndexMap<Axis, f64> {
+        let mut totals: IndexMap<Axis, f64> = Axis::ALL.into_iter().map(|axis| (axis, 0.0)).collect();
+        let mut add = |axis: Axis, value: f64| {
+            if let Some(total) = totals.get_mut(&axis) {
+                *total += value;
+            }
+        };
+        let mut estimates: Vec<Estimate> = Vec::new();
+        for planned in &self.nodes {
+            let Some(candidate) = planned.candidate() else { continue };
+            add(Axis::Size, candidate.cost.weight_bytes as f64);
+            add(Axis::Error, self.noise(&planned.node.name, candidate.precision).unwrap_or(0.0));
+            estimates.push(candidate.estimate);
+        }
+        estimates.extend(self.boundaries().into_iter().map(|boundary| boundary.estimate));
+        for estimate in estimates {
+            add(Axis::Latency, estimate.latency_us.unwrap_or(0.0) / 1e3);
+            add(Axis::Energy, estimate.energy_uj.unwrap_or(0.0) / 1e3);
+        }
+        totals
+    }
+
+    /// The noise that a node at a precision adds to the outputs; `None` where it was not measured.
+    pub(super) fn noise(&self, node: &str, precision: Precision) -> Option<f64> {
+        match (precision, self.request.figures) {
+            (Precision::F32, _) => Some(0.0),
+            (_, Some(figures)) => figures.noise(node, precision),
+            (_, None) => None,
+        }
+    }
+
+    pub(super) fn boundary(
         &self,
         id: ValueId,
         kind: BoundaryKind,
@@ -238,7 +323,17 @@ impl Planner<'_> {
         };
         let at = to.or(from).unwrap_or(0);
         let cost = Cost { macs: 0, weight_bytes: 0, activation_bytes: bytes };
-        let estimate = cost::estimate(&self.request.target.processors[at], precision, &cost);
+        let processor = &self.request.target.processors[at];
+        let mut estimate = cost::estimate(processor, precision, &cost);
+        let elements = graph.value(id).extents().unwrap_or_default().iter().product();
+        let dtype = self.activation.map_or(DType::U8, |scheme| scheme.dtype);
+        let measured = self
+            .request
+            .figures
+            .and_then(|figures| figures.boundary_us(&processor.id, kind, dtype, elements));
+        if let Some(us) = measured {
+            estimate = Estimate { latency_us: Some(us), measured: true, ..estimate };
+        }
         Boundary {
             value: graph.value(id).name.clone(),
             kind,
@@ -270,6 +365,13 @@ impl Planner<'_> {
             activation_bytes: cost::peak_activation_bytes(graph, |id| cost::value_bytes(graph, id, bits(id))),
             latency_ms: sum(|estimate| estimate.latency_us),
             energy_mj: sum(|estimate| estimate.energy_uj),
+            noise: self
+                .nodes
+                .iter()
+                .filter_map(|planned| Some((&planned.node.name, planned.candidate()?.precision)))
+                .map(|(node, precision)| self.noise(node, precision))
+                .sum(),
+            measured: nodes.iter().filter(|node| node.estimate.measured).count(),
             native: count(Support::Native),
             emulated: count(Support::Emulated),
             unsupported: count(Support::Unsupported),

@@ -61,6 +61,8 @@ fn make(
         strategy,
         pins,
         ranges: Some(ranges),
+        goal: None,
+        figures: None,
         weight_rule: WeightRule::AbsMax,
         bias_correction: false,
     })
@@ -269,6 +271,8 @@ fn a_pin_on_no_node_is_answered_with_the_nearest() {
         strategy: Strategy::F32,
         pins: &[("convv".to_owned(), Precision::F32)],
         ranges: None,
+        goal: None,
+        figures: None,
         weight_rule: WeightRule::AbsMax,
         bias_correction: false,
     })
