@@ -20,7 +20,7 @@ use crate::buffer::{Buffer, Layout, Lifetime, MemoryPlan, Place, Slot};
 use crate::step::{ConvOutput, Step, Work, unary_kernel, unary_table};
 
 pub(crate) use emulated::Emulated;
-pub(crate) use gap::gap;
+pub(crate) use gap::{gap, widened};
 
 type Result<T> = fewbit_core::error::Result<T>;
 

@@ -11,7 +11,7 @@ use fewbit_core::ir::{Graph, Op, ValueId};
 use fewbit_core::{CoreError, CoreErrorKind, infer};
 use fewbit_kernels::{TIER_VARIABLE, Tier, TierToken};
 
-use crate::compile::{Compiler, gap};
+use crate::compile::{Compiler, gap, widened};
 use crate::execute::CpuExecutable;
 use crate::threads::Threads;
 
@@ -98,7 +98,12 @@ impl Device for CpuDevice {
             .nodes()
             .map(|(_, node)| {
                 let Some(message) = gap(program, node) else {
-                    return Verdict::native(format!("cpu-{tier}"));
+                    let Some(message) = widened(program, node) else {
+                        return Verdict::native(format!("cpu-{tier}"));
+                    };
+                    let code = reasons::EMULATED.to_owned();
+                    let reason = Reason { code, rule: None, message, fix: None };
+                    return Verdict::emulated("cpu-small-storage", vec![reason]);
                 };
                 let opaque = matches!(node.op, Op::Opaque { .. });
                 let reason = Reason {

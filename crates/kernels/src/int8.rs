@@ -34,6 +34,7 @@ mod isa;
 #[path = "int8/no_isa.rs"]
 mod isa;
 mod mem;
+mod nibbles;
 mod rows;
 mod scalar;
 
@@ -152,6 +153,31 @@ impl ConvInt8 {
         weights: &[i8],
         bias: Option<&[i32]>,
     ) -> Result<Self, KernelError> {
+        Self::packed(token, shape, weights, bias, false)
+    }
+
+    /// As [`ConvInt8::new`] for weights from -8 to 7: they stay packed two in a byte, and every result is the same.
+    ///
+    /// Depthwise convolutions and the portable tier keep them in bytes.
+    pub fn with_four_bits(
+        token: TierToken,
+        shape: ConvShape,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+    ) -> Result<Self, KernelError> {
+        if let Some(weight) = weights.iter().find(|weight| !(-8..=7).contains(*weight)) {
+            return Err(KernelError::parameter(format!("expected weights from -8 to 7, found {weight}")));
+        }
+        Self::packed(token, shape, weights, bias, true)
+    }
+
+    fn packed(
+        token: TierToken,
+        shape: ConvShape,
+        weights: &[i8],
+        bias: Option<&[i32]>,
+        four_bits: bool,
+    ) -> Result<Self, KernelError> {
         shape.validate()?;
         KernelError::check_length("weights", shape.weight_len(), weights.len())?;
         if let Some(bias) = bias {
@@ -162,7 +188,7 @@ impl ConvInt8 {
             Some(isa) if shape.is_depthwise() => {
                 Strategy::Depthwise(depthwise::Depthwise::new(isa, &shape, weights))
             }
-            Some(isa) => Strategy::Dense(dense::Dense::new(isa, &shape, weights)),
+            Some(isa) => Strategy::Dense(dense::Dense::new(isa, &shape, weights, four_bits)),
         };
         let wide = shape.out_c / shape.groups;
         let slots = match &strategy {
@@ -196,6 +222,14 @@ impl ConvInt8 {
         }
         slots.spread(&weight_sums, &mut conv.weight_sums);
         Ok(conv)
+    }
+
+    /// Bytes of the packed weights.
+    pub fn packed_len(&self) -> usize {
+        match &self.strategy {
+            Strategy::Dense(dense) => dense.packed_len(),
+            _ => self.shape.weight_len(),
+        }
     }
 
     /// Its sizes.

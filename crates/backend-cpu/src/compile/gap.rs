@@ -29,6 +29,17 @@ pub(crate) fn gap(graph: &Graph, node: &Node) -> Option<String> {
     reason(graph, node).err()
 }
 
+/// Why a product that a kernel covers is no faster for its small weights; `None` where it computes at the precision it
+/// is stored in.
+pub(crate) fn widened(graph: &Graph, node: &Node) -> Option<String> {
+    let is_float = node.input(0).is_some_and(|id| kind(graph.value(id)) == Kind::F32);
+    let weights = node.input(1).map(|id| graph.value(id)).filter(|_| node.op.has_weights() && is_float)?;
+    let dtype = weights.constant.as_ref()?.dtype();
+    let dynamic = node.precision == Some(Precision::W8A8Dynamic);
+    (dtype != DType::F32 && !dynamic)
+        .then(|| format!("weights in {dtype} are decoded to f32 when the model is loaded"))
+}
+
 fn reason(graph: &Graph, node: &Node) -> Result<(), String> {
     if let Op::Opaque { .. } = node.op {
         return Err(format!("operator {} has no meaning in this build", node.op.kind()));

@@ -41,10 +41,10 @@ impl Order {
     }
 }
 
-/// Weights as i8 with one scale per channel or one for all, where they are 8-bit and their zero points fit.
+/// Weights as i8 with one scale per channel or one for all, where they have at most 8 bits and their zero points fit.
 pub(super) fn int8_weights(value: &Value, channel_axis: usize) -> Option<(Vec<i8>, Vec<f32>)> {
     let (tensor, quant) = (value.constant.as_ref()?, value.quant.as_ref()?);
-    if !matches!(tensor.dtype(), DType::I8 | DType::U8) {
+    if !matches!(tensor.dtype(), DType::I8 | DType::U8 | DType::I4 | DType::U4) {
         return None;
     }
     let extents = tensor.extents();
@@ -160,11 +160,16 @@ impl Compiler<'_> {
         let (codes, scales) =
             int8_weights(w, channel_axis(&node.op)).ok_or_else(|| defect("8-bit weights"))?;
         let bias = bias.map(|bias| bias.as_slice::<i32>().map(<[i32]>::to_vec)).transpose()?;
-        let conv = ConvInt8::new(self.token, product.shape, &product.order.apply(&codes), bias.as_deref())
-            .map_err(kernel_error)?;
+        let codes = product.order.apply(&codes);
+        let conv = if codes.iter().all(|code| (-8..=7).contains(code)) && w.dtype == Some(DType::I4) {
+            ConvInt8::with_four_bits(self.token, product.shape, &codes, bias.as_deref())
+        } else {
+            ConvInt8::new(self.token, product.shape, &codes, bias.as_deref())
+        }
+        .map_err(kernel_error)?;
         let (_, y) = self.out_value(node)?;
         let output = conv_output(x, &scales, y, node.op.activation().bounds())?;
-        self.note(codes.len() + scales.len() * 12, conv.scratch_len());
+        self.note(conv.packed_len() + scales.len() * 12, conv.scratch_len());
         let kernel = conv.kernel().to_string();
         let slot = self.output(node, product.layout)?;
         let work = Work::ConvInt8 { conv, x_zero: x.stored_zero(), output };
@@ -184,7 +189,7 @@ impl Compiler<'_> {
             int8_weights(w, channel_axis(&node.op)).ok_or_else(|| defect("8-bit weights"))?;
         let conv = ConvInt8::new(self.token, product.shape, &product.order.apply(&codes), None)
             .map_err(kernel_error)?;
-        self.note(codes.len() + weight_scales.len() * 8, conv.scratch_len());
+        self.note(conv.packed_len() + weight_scales.len() * 8, conv.scratch_len());
         let kernel = format!("dynamic+{}", conv.kernel());
         let slot = self.output(node, product.layout)?;
         let temporary = self.buffer(DType::U8, input.elements, product.layout);

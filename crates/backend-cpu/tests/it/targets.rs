@@ -6,7 +6,7 @@ use fewbit_core::capability::{Capability, NodeQuery, Support};
 use fewbit_core::ir::{
     BinaryOp, DType, Graph, Op, PoolAttributes, ReduceOp, ResizeMode, Tensor, UnaryOp, ValueId,
 };
-use fewbit_core::lower::has_integer_form;
+use fewbit_core::lower::{Choices, has_integer_form, lower};
 use fewbit_core::plan::Precision;
 use fewbit_core::target;
 use fewbit_testing::{ConvOptions, ModelBuilder};
@@ -125,6 +125,20 @@ fn documents_call_native_what_has_a_kernel_and_nothing_else() {
                 for dtype in [DType::U8, DType::I8] {
                     let program = quantized(&graph, Precision::W8A8, dtype, 3);
                     compare(document, &device, what, &graph, Precision::W8A8, &program);
+                    if node.op.has_weights() {
+                        let program = quantized(&graph, Precision::W4A8, dtype, 3);
+                        compare(document, &device, what, &graph, Precision::W4A8, &program);
+                    }
+                }
+            }
+            let constant = node.input(1).is_some_and(|id| graph.value(id).constant.is_some());
+            if node.op.has_weights() && constant {
+                // Weights that are stored in fewer bits than they are computed with.
+                for precision in [Precision::F16, Precision::Bf16, Precision::W8A16F, Precision::W4A16F] {
+                    let mut choices = Choices::default();
+                    choices.precisions.insert(node.name.clone(), precision);
+                    let program = lower(&graph, &choices).unwrap();
+                    compare(document, &device, what, &graph, precision, &program);
                 }
             }
         }

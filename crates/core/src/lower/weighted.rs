@@ -4,7 +4,7 @@ use super::{Lowering, plan_error};
 use crate::error::Result;
 use crate::ir::{DType, Node, Op, Tensor, Value, ValueId};
 use crate::plan::Precision;
-use crate::quant::weights::{QuantizedTensor, quantize_bias, quantize_weights, scales_for_bias};
+use crate::quant::weights::{QuantizedTensor, WeightRule, quantize_bias, quantize_weights, scales_for_bias};
 use crate::quant::{Granularity, Scheme, Symmetry};
 
 impl Lowering<'_> {
@@ -47,7 +47,8 @@ impl Lowering<'_> {
                 _ => scales,
             }
         });
-        let quantized = quantize_weights(&constant, scheme, choices.weight_rule, floor.as_deref())?;
+        let rule = weight_rule(precision, choices.weight_rule);
+        let quantized = quantize_weights(&constant, scheme, rule, floor.as_deref())?;
         let mut bias = bias;
         if let Some(means) = choices.channel_means.get(&self.graph.value(x).name)
             && let Some(shift) = mean_error(&node, &constant, &quantized, means)
@@ -77,7 +78,8 @@ impl Lowering<'_> {
         };
         let (mut node, constant) = folded_gemm(node, constant)?;
         let scheme = self.weight_scheme(&node, &constant, precision);
-        let quantized = quantize_weights(&constant, scheme, self.choices.weight_rule, None)?;
+        let rule = weight_rule(precision, self.choices.weight_rule);
+        let quantized = quantize_weights(&constant, scheme, rule, None)?;
         let mut inputs = vec![Some(self.as_float(x)?), Some(self.constant(&weight.name, &quantized))];
         let bias = self.bias(&node)?;
         unit_beta(&mut node);
@@ -137,6 +139,12 @@ impl Lowering<'_> {
             constant: Some(quantized.tensor.clone()),
         })
     }
+}
+
+/// How scales of weights are chosen: with few codes the largest magnitude is a bad guide (EfficientNet-Lite0 at w4a8
+/// loses every prediction by it), so they get those with the least squared error whatever was asked for.
+fn weight_rule(precision: Precision, asked: WeightRule) -> WeightRule {
+    if precision.weight_bits() <= 4 { WeightRule::LeastSquares } else { asked }
 }
 
 /// The form of a node's weights where the plan does not say: signed, symmetric, per output channel.

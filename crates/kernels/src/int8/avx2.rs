@@ -89,6 +89,18 @@ pub(super) fn pack(vnni: bool, bytes: &mut [u8], lane: usize, k: usize, w: i8) {
     }
 }
 
+/// Expands weights of four bits.
+#[target_feature(enable = "avx2")]
+pub(super) fn expand(packed: &[u8], codes: &mut [i8]) {
+    super::nibbles::expand(packed, codes);
+}
+
+/// As [`expand`], to 16 bits.
+#[target_feature(enable = "avx2")]
+pub(super) fn expand_wide(packed: &[u8], codes: &mut [i16]) {
+    super::nibbles::expand(packed, codes);
+}
+
 /// Requantization of up to 32 channels; see `Finish` of the AVX-512 set, which this repeats on narrower registers.
 struct Finish<const VECTORS: usize> {
     multiplier: [__m256; VECTORS],

@@ -14,6 +14,12 @@ pub(super) const LANES: usize = 16;
 /// Bytes of packed weights per register and step of four products.
 pub(super) const PACKED: usize = 64;
 
+/// Expands weights of four bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn expand(packed: &[u8], codes: &mut [i8]) {
+    super::nibbles::expand(packed, codes);
+}
+
 /// Writes the first `columns` bytes of `value`, at least one, to `out`.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]

@@ -6,7 +6,7 @@
 use super::mem::Reads;
 use super::rows::Segments;
 use super::{Isa, Job};
-use crate::scratch::{Aligned, Parts};
+use crate::scratch::{Aligned, Parts, space};
 use crate::shape::ConvShape;
 
 /// Weights of a convolution packed for one instruction set.
@@ -21,6 +21,8 @@ pub(super) struct Dense {
     /// Slots of one group: its columns rounded up to whole vectors.
     group_slots: usize,
     packed: Aligned,
+    /// Whether two weights share a byte of `packed`, and bytes of the largest panel once it is expanded.
+    nibbles: Option<usize>,
     /// Output pixels whose activations are walked at once.
     block: usize,
 }
@@ -67,7 +69,8 @@ const BLOCK_STEP: usize = 24;
 const LARGEST_BLOCK: usize = 192;
 
 impl Dense {
-    pub(super) fn new(isa: Isa, shape: &ConvShape, weights: &[i8]) -> Self {
+    /// Packs weights; with `four_bits` two of them share a byte until their panel is needed.
+    pub(super) fn new(isa: Isa, shape: &ConvShape, weights: &[i8], four_bits: bool) -> Self {
         let segments = Segments::new(shape);
         let wide = shape.out_c / shape.groups;
         let lanes = isa.lanes();
@@ -109,7 +112,41 @@ impl Dense {
         }
         let fits = BLOCK_BYTES / shape.depth().max(1) / BLOCK_STEP * BLOCK_STEP;
         let block = fits.clamp(BLOCK_STEP * 2, LARGEST_BLOCK);
-        Self { isa, segments, panels, group_bytes, group_slots, packed, block }
+        let mut this = Self { isa, segments, panels, group_bytes, group_slots, packed, nibbles: None, block };
+        if four_bits {
+            this.halve(shape.groups);
+        }
+        this
+    }
+
+    /// Puts two weights in a byte.
+    fn halve(&mut self, groups: usize) {
+        let mut packed = Aligned::zeroed(self.stored(self.group_bytes * groups));
+        for group in 0..groups {
+            for panel in &self.panels {
+                let bytes = self.panel_bytes(panel);
+                let from = group * self.group_bytes + panel.offset;
+                let to = self.stored(from)..self.stored(from + bytes);
+                self.isa.pack_nibbles(&self.packed.bytes()[from..][..bytes], &mut packed.bytes_mut()[to]);
+            }
+        }
+        self.packed = packed;
+        self.nibbles = self.panels.iter().map(|panel| self.panel_bytes(panel)).max();
+    }
+
+    /// Bytes of a panel as inner loops read it.
+    fn panel_bytes(&self, panel: &Panel) -> usize {
+        self.segments.count * self.segments.steps * panel.vectors * self.isa.packed_bytes()
+    }
+
+    /// Bytes that hold so many expanded bytes of weights of four bits.
+    fn stored(&self, bytes: usize) -> usize {
+        bytes / self.isa.weight_bytes() / 2
+    }
+
+    /// Bytes of the packed weights.
+    pub(super) fn packed_len(&self) -> usize {
+        self.packed.bytes().len()
     }
 
     /// Slots of one group.
@@ -118,12 +155,13 @@ impl Dense {
     }
 
     pub(super) fn work_len(&self, shape: &ConvShape) -> usize {
-        self.segments.space(shape, self.block)
+        self.nibbles.map_or(0, space::<u8>) + self.segments.space(shape, self.block)
     }
 
     pub(super) fn run(&self, shape: &ConvShape, job: Job<'_>) {
         let Job { input, x_zero, elements, bias, mut sink, work } = job;
         let mut parts = Parts(work);
+        let expanded = parts.take::<u8>(self.nibbles.unwrap_or(0));
         let mut table = self.segments.table(shape, input, x_zero, self.block, &mut parts);
         let wide = shape.out_c / shape.groups;
         let pixels = elements.start / shape.out_c..elements.end.div_ceil(shape.out_c);
@@ -133,7 +171,6 @@ impl Dense {
             table.fill(block.clone());
             for group in 0..shape.groups {
                 let reads = table.reads(block.clone(), group);
-                let weights = &self.packed.bytes()[group * self.group_bytes..][..self.group_bytes];
                 for panel in &self.panels {
                     let at = block.start * shape.out_c + group * wide + panel.column;
                     // Units of a single pixel are ranges of panels.
@@ -142,11 +179,18 @@ impl Dense {
                     }
                     let slot = group * self.group_slots + panel.column;
                     let slots = panel.vectors * self.isa.lanes();
-                    let bytes =
-                        self.segments.count * self.segments.steps * panel.vectors * self.isa.packed_bytes();
+                    let bytes = self.panel_bytes(panel);
+                    let from = group * self.group_bytes + panel.offset;
+                    let weights = if self.nibbles.is_some() {
+                        let stored = &self.packed.bytes()[self.stored(from)..self.stored(from + bytes)];
+                        self.isa.expand_nibbles(stored, &mut expanded[..bytes]);
+                        &expanded[..bytes]
+                    } else {
+                        &self.packed.bytes()[from..][..bytes]
+                    };
                     let panel_job = PanelJob {
                         reads,
-                        weights: &weights[panel.offset..][..bytes],
+                        weights,
                         bias: &bias[slot..][..slots],
                         slot,
                         vectors: panel.vectors,

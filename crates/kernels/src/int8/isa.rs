@@ -4,7 +4,7 @@
 use super::Sink;
 use super::dense::PanelJob;
 use super::depthwise::{Planes, RowsJob};
-use super::{avx2, avx512};
+use super::{avx2, avx512, nibbles};
 use crate::tier::{Tier, TierToken};
 
 /// An instruction set that this machine has.
@@ -68,6 +68,34 @@ impl Isa {
             Kind::Avx2 => avx2::pack(false, bytes, lane, k, w),
             Kind::AvxVnni => avx2::pack(true, bytes, lane, k, w),
             Kind::Avx512 => bytes[lane * 4 + k] = w as u8,
+        }
+    }
+
+    /// Bytes of one packed weight.
+    pub(super) fn weight_bytes(self) -> usize {
+        match self.kind {
+            Kind::Avx2 => 2,
+            Kind::AvxVnni | Kind::Avx512 => 1,
+        }
+    }
+
+    /// Packs the bytes of a panel of weights of four bits, two weights in a byte.
+    pub(super) fn pack_nibbles(self, bytes: &[u8], packed: &mut [u8]) {
+        match self.kind {
+            Kind::Avx2 => nibbles::pack::<i16>(bytemuck::cast_slice(bytes), packed),
+            Kind::AvxVnni | Kind::Avx512 => nibbles::pack::<i8>(bytemuck::cast_slice(bytes), packed),
+        }
+    }
+
+    /// Expands what [`Isa::pack_nibbles`] packed; `bytes` begins at a cache line.
+    pub(super) fn expand_nibbles(self, packed: &[u8], bytes: &mut [u8]) {
+        // SAFETY: as in `panel`.
+        unsafe {
+            match self.kind {
+                Kind::Avx2 => avx2::expand_wide(packed, bytemuck::cast_slice_mut(bytes)),
+                Kind::AvxVnni => avx2::expand(packed, bytemuck::cast_slice_mut(bytes)),
+                Kind::Avx512 => avx512::expand(packed, bytemuck::cast_slice_mut(bytes)),
+            }
         }
     }
 

@@ -38,6 +38,18 @@ impl Isa {
         match self {}
     }
 
+    pub(super) fn weight_bytes(self) -> usize {
+        match self {}
+    }
+
+    pub(super) fn pack_nibbles(self, _: &[u8], _: &mut [u8]) {
+        match self {}
+    }
+
+    pub(super) fn expand_nibbles(self, _: &[u8], _: &mut [u8]) {
+        match self {}
+    }
+
     pub(super) fn panel(self, _: &PanelJob<'_>, _: &mut Sink<'_>) {
         match self {}
     }

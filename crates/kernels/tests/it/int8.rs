@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use fewbit_kernels::{ConvInt8, ConvShape, Dequantize, Epilogue, OutSlice, Requantize, Scratch, TierToken};
+use fewbit_kernels::{
+    ConvInt8, ConvShape, Dequantize, Epilogue, OutSlice, Requantize, Scratch, Tier, TierToken,
+};
 use proptest::prelude::*;
 
 /// Accumulators straight from the definition, in i64.
@@ -73,8 +75,15 @@ fn ranges(units: usize, cuts: &[usize]) -> Vec<Range<usize>> {
     edges.windows(2).map(|edge| edge[0]..edge[1]).collect()
 }
 
-/// Every available tier gives the naive result for every epilogue, whole and in pieces.
+/// Every available tier gives the naive result for every epilogue, whole and in pieces, with these weights and with
+/// their upper four bits.
 fn check(case: &Case) {
+    check_weights(case);
+    let weights = case.weights.iter().map(|weight| weight >> 4).collect();
+    check_weights(&Case { weights, ..case.clone() });
+}
+
+fn check_weights(case: &Case) {
     let Case { shape, input, weights, x_zero, multiplier, zero_point, bounds, .. } = case;
     let bias = case.bias.as_deref();
     let accumulators = naive(shape, input, *x_zero, weights, bias);
@@ -98,9 +107,24 @@ fn check(case: &Case) {
     let dequantize =
         Dequantize::new(multiplier, Some(&float_bias), -40.5, 6.0).expect("valid dequantization");
 
-    for token in TierToken::available() {
+    let four_bits = weights.iter().all(|weight| (-8..=7).contains(weight));
+    let convolutions = TierToken::available().into_iter().flat_map(|token| {
         let conv = ConvInt8::new(token, *shape, weights, bias).expect("valid convolution");
-        let tier = token.tier();
+        let halved = four_bits.then(|| {
+            let halved = ConvInt8::with_four_bits(token, *shape, weights, bias).expect("valid convolution");
+            if !shape.is_depthwise() && token.tier() != Tier::Scalar && conv.packed_len() >= 256 {
+                assert!(
+                    halved.packed_len() <= conv.packed_len().div_ceil(2) + 64,
+                    "{} {shape:?}",
+                    token.tier()
+                );
+            }
+            halved
+        });
+        [Some(conv), halved].into_iter().flatten()
+    });
+    for conv in convolutions {
+        let tier = conv.token().tier();
         let mut scratch = Scratch::with_capacity(conv.scratch_len());
         assert_eq!(conv.unit_range(0..conv.units()), 0..shape.output_len());
 
