@@ -77,8 +77,10 @@ fn precisions(request: &Request<'_>, processor: &Processor, node: &Node) -> Vec<
                 node.op.has_weights() || by_activations
             });
             let mut precisions: Vec<Precision> = wanted.collect();
-            // A node must run somewhere: the floats stand behind what was asked for.
-            precisions.extend(floats.into_iter().filter(|float| !goal.contains(float)).take(1));
+            // A node must run somewhere: a float stands behind what was asked for.
+            if !precisions.iter().any(|precision| floats.contains(precision)) {
+                precisions.push(floats[0]);
+            }
             precisions
         }
         Strategy::F32 => vec![Precision::F32],
