@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Measures the time of one inference; several models are measured in turns, side by side.
     Bench(Bench),
+    /// Runs every strategy side by side: size, latency, energy, memory and accuracy; as a table, JSON or a page.
+    Compare(Compare),
     /// Explains a code that a message or a reason carries.
     Explain(Explain),
 }
@@ -189,7 +191,7 @@ pub(crate) struct PlanArguments {
 }
 
 /// What a mixed plan is to reach; any of these asks for one.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct GoalArguments {
     /// What to make as small as it can be: latency, energy, size or error.
     #[arg(long, value_name = "AXIS")]
@@ -219,15 +221,39 @@ pub(crate) struct GoalArguments {
     #[arg(long, value_name = "PRECISION,…", value_delimiter = ',')]
     pub(crate) candidates: Vec<Precision>,
     /// Plans that are measured before the best is taken.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = PLANS)]
     pub(crate) plans: usize,
     /// Samples on which the sensitivity of nodes is measured; 0 estimates it without running anything.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = SENSITIVITY_SAMPLES)]
     pub(crate) sensitivity_samples: usize,
     /// File for the sensitivity of nodes: read if it is there, else written (default: the cache).
     #[arg(long, value_name = "FILE")]
     pub(crate) sensitivity: Option<PathBuf>,
 }
+
+impl Default for GoalArguments {
+    fn default() -> Self {
+        Self {
+            minimize: None,
+            max_latency_ms: None,
+            max_energy_mj: None,
+            max_size: None,
+            min_sqnr_db: None,
+            max_drop: None,
+            min_agreement: None,
+            gate_data: None,
+            candidates: Vec::new(),
+            plans: PLANS,
+            sensitivity_samples: SENSITIVITY_SAMPLES,
+            sensitivity: None,
+        }
+    }
+}
+
+/// Plans that are measured where nobody says how many.
+const PLANS: usize = 3;
+/// Samples for sensitivity where nobody says how many.
+const SENSITIVITY_SAMPLES: usize = 32;
 
 impl GoalArguments {
     /// Whether any of them was given.
@@ -372,6 +398,33 @@ pub(crate) struct Bench {
     /// Runs of each model that are measured.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) iterations: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    /// Target: a name (see `fewbit targets`) or a file.
+    #[arg(long, short)]
+    pub(crate) target: Option<String>,
+    #[command(flatten)]
+    pub(crate) ranges: RangeArguments,
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    #[command(flatten)]
+    pub(crate) device: DeviceArguments,
+    /// Data on which accuracy is measured (default: --data); preprocessed as --data is.
+    #[arg(long, value_name = "DATA")]
+    pub(crate) gate_data: Option<PathBuf>,
+    /// Sizes of mixed plans, as shares of the w8a8 model's.
+    #[arg(long, value_name = "SIZE,…", value_delimiter = ',', default_value = "80%,65%")]
+    pub(crate) sizes: Vec<Size>,
+    /// Precisions that nodes of mixed plans may have.
+    #[arg(long, value_name = "PRECISION,…", value_delimiter = ',')]
+    pub(crate) candidates: Vec<Precision>,
+    /// Writes the comparison as one HTML page.
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod backends;
 mod bench;
 mod calibrate;
 mod check;
+mod compare;
 mod eval;
 mod explain;
 mod inspect;
@@ -36,6 +37,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
         Command::Check(arguments) => check::run(&arguments, format, &config),
         Command::Plan(arguments) => plan::run(&arguments, format, &config),
         Command::Quantize(arguments) => quantize::run(&arguments, format, &config),
+        Command::Compare(arguments) => compare::run(&arguments, format, &config),
         Command::Explain(arguments) => explain::run(&arguments, format),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) mod codes {
     }
 }
 
+/// The answer is no.
+const EXIT_NO: u8 = 1;
 /// The usage or the input is wrong.
 pub(crate) const EXIT_USAGE: u8 = 2;
 /// A device or plugin is missing or failed.
@@ -103,7 +105,12 @@ fn look_up(error: &anyhow::Error) -> Told {
     let own = |text: Option<&str>| text.map(str::to_owned);
     for cause in error.chain() {
         let (code, place, help, exit) = if let Some(error) = cause.downcast_ref::<CoreError>() {
-            let exit = if error.kind() == CoreErrorKind::Backend { EXIT_ENVIRONMENT } else { EXIT_USAGE };
+            let exit = match error.kind() {
+                CoreErrorKind::Backend => EXIT_ENVIRONMENT,
+                // The question was sound, and the answer is no.
+                CoreErrorKind::Infeasible => EXIT_NO,
+                _ => EXIT_USAGE,
+            };
             (error.code(), own(error.place()), own(error.remedy()), exit)
         } else if let Some(error) = cause.downcast_ref::<CalibrateError>() {
             let failed = error.code() == CoreErrorKind::Backend.entry().code;

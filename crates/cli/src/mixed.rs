@@ -13,7 +13,7 @@ use fewbit_calibrate::evaluate::evaluate;
 use fewbit_calibrate::observe::{CalibrationStats, Method};
 use fewbit_calibrate::sensitivity::{self, Change, Samples, Sensitivity};
 use fewbit_core::backend::Device;
-use fewbit_core::ir::Node;
+use fewbit_core::ir::{Graph, Node};
 use fewbit_core::lower::{Choices, lower};
 use fewbit_core::plan::{Axis, Goal, Measurement, Plan, Precision, Strategy};
 use fewbit_core::planner::{self, Allowed};
@@ -85,6 +85,11 @@ impl<'a> Search<'a> {
             None => None,
         };
         let measured = Measured::new(latencies, sensitivity, &choices);
+        let base = {
+            let mut request = planning::request(model, &target.capability, &base_wish, Some(&observed));
+            request.figures = Some(&measured);
+            planner::plan(&request)?
+        };
         let gate_path = arguments.gate_data.clone().or_else(|| setting.data.data.clone());
         let (gate, gate_samples) = match gate_path.or_else(|| config.data.clone()) {
             Some(path) => {
@@ -102,11 +107,6 @@ impl<'a> Search<'a> {
                 .into());
         }
         Ok(Self { setting, goal, measured, base, runner, threads, gate, gate_samples })
-    }
-
-    /// What was measured of the nodes.
-    pub(crate) fn sensitivity(&self) -> Option<&Sensitivity> {
-        self.measured.sensitivity.as_ref()
     }
 
     /// The plan that every node at w8a8 would be.
@@ -147,6 +147,36 @@ impl<'a> Search<'a> {
             return Err(CoreError::new(CoreErrorKind::Infeasible, "expected a plan, found none").into());
         }
         self.repair(&candidates)
+    }
+
+    /// The plan of one precision, with what was measured.
+    pub(crate) fn uniform(&self, strategy: Strategy) -> Result<Plan> {
+        let setting = self.setting;
+        let observed = Observed { stats: setting.stats, method: setting.method };
+        let wish = Wish { strategy, pins: &[] };
+        let mut request = planning::request(setting.model, &setting.target.capability, &wish, Some(&observed));
+        request.figures = Some(&self.measured);
+        self.checked(planner::plan(&request)?)
+    }
+
+    /// The best plan for another goal, measured; the gate is not asked.
+    pub(crate) fn best_for(&self, goal: &Goal) -> Result<Plan> {
+        self.checked(self.measure(self.ask(goal, planner::plan)?)?)
+    }
+
+    /// The precisions that plans may choose from.
+    pub(crate) fn precisions(&self) -> &[Precision] {
+        &self.goal.precisions
+    }
+
+    /// What was measured of the nodes, as the planner asks for it.
+    pub(crate) fn figures(&self) -> &Measured {
+        &self.measured
+    }
+
+    /// The device that runs plans here and the threads it may use.
+    pub(crate) fn runner(&self) -> Option<(&dyn Device, usize)> {
+        self.runner.as_deref().map(|device| (device, self.threads))
     }
 
     /// Tightens the bound on noise until a plan passes: the loosest bound that does, by bisection.
@@ -235,21 +265,49 @@ impl<'a> Search<'a> {
         Ok(plan)
     }
 
-    /// The front between what is minimised and `axis`, each point measured.
-    pub(crate) fn front(&self, axis: Axis, steps: usize) -> Result<Vec<Plan>> {
+    /// The front between what is minimised and `axis`, each point measured, from the least of `axis` on. Points that
+    /// turn out no better than one before them are left out; how many is told too.
+    pub(crate) fn front(&self, axis: Axis, steps: usize) -> Result<(Vec<Plan>, usize)> {
         let found = self.ask(&self.goal, |request| planner::front(request, axis, steps))?;
-        found.into_iter().map(|plan| self.measure(plan).and_then(|plan| self.checked(plan))).collect()
+        let count = found.len();
+        let mut kept: Vec<Plan> = Vec::new();
+        for plan in found {
+            let plan = self.checked(self.measure(plan)?)?;
+            let value = |plan: &Plan| match (&plan.measured, self.goal.minimize) {
+                (Some(measured), Axis::Error) => -measured.sqnr_db,
+                (Some(Measurement { latency_ms: Some(latency), .. }), Axis::Latency) => *latency,
+                _ => self.objective(plan),
+            };
+            if kept.last().is_none_or(|last| value(&plan) < value(last)) {
+                kept.push(plan);
+            }
+        }
+        let dropped = count - kept.len();
+        Ok((kept, dropped))
     }
 
     /// The plan with what running it shows; as it is where there is no data or no device.
     pub(crate) fn measure(&self, plan: Plan) -> Result<Plan> {
-        let (Some(device), Some(dataset)) = (&self.runner, &self.gate) else { return Ok(plan) };
         if !plan.deployable {
             return Ok(plan);
         }
+        let program = lower(&self.setting.model.graph, &plan.choices())?;
+        Ok(match self.measure_program(&program)? {
+            Some(measured) => plan.with_measurement(measured),
+            None => plan,
+        })
+    }
+
+    /// Samples on which plans are measured.
+    pub(crate) fn samples(&self) -> usize {
+        self.gate_samples
+    }
+
+    /// What running a program shows; `None` where there is no data or no device.
+    pub(crate) fn measure_program(&self, program: &Graph) -> Result<Option<Measurement>> {
+        let (Some(device), Some(dataset)) = (&self.runner, &self.gate) else { return Ok(None) };
         let graph = &self.setting.model.graph;
-        let program = lower(graph, &plan.choices())?;
-        let mut runner = Runner::new(&program, device.as_ref(), self.threads)?;
+        let mut runner = Runner::new(program, device.as_ref(), self.threads)?;
         let mut float = Runner::new(graph, device.as_ref(), self.threads)?;
         let bar = progress::bar("measure", self.gate_samples);
         let found = evaluate(&mut runner, Some(&mut float), dataset, self.gate_samples, &mut |seen| {
@@ -259,11 +317,11 @@ impl<'a> Search<'a> {
         bar.finish_and_clear();
         let latency_ms = match &self.setting.target.device {
             Some(device) => {
-                Some(program_times(&program, device.as_ref(), self.threads, ITERATIONS)?.run_us / 1e3)
+                Some(program_times(program, device.as_ref(), self.threads, ITERATIONS)?.run_us / 1e3)
             }
             None => None,
         };
-        Ok(plan.with_measurement(Measurement {
+        Ok(Some(Measurement {
             samples: found.n,
             top1: found.top1,
             top1_float: found.top1_reference,

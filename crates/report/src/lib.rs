@@ -8,10 +8,14 @@ use fewbit_calibrate::doctor::Finding;
 use fewbit_calibrate::evaluate::Evaluation;
 
 mod capability;
+mod compare;
+mod html;
 mod plan;
 
 pub use capability::capability;
-pub use plan::{front, hindrances, plan};
+pub use compare::{Comparison, LayerRow, PlanRow, StrategyRow, comparison};
+pub use html::html;
+pub use plan::{front, hindrances, plan, why};
 
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

@@ -105,6 +105,46 @@ fn measurement(measured: &Measurement) -> String {
     format!("{} over {} samples", parts.join(", "), measured.samples)
 }
 
+/// Why a node has its assignment, in one sentence: what allows it, and what the next best choice would change.
+pub fn why(node: &Assignment) -> String {
+    let mut text = match (&node.rule, node.pinned) {
+        (_, true) => "pinned".to_owned(),
+        (Some(rule), false) => format!("rule {rule}"),
+        (None, false) => "no rule allows anything".to_owned(),
+    };
+    if let Some(other) = &node.runner_up {
+        text.push_str(&format!("; next best {}", other.precision));
+        if Some(&other.processor) != node.processor.as_ref() {
+            text.push_str(&format!(" on {}", other.processor));
+        }
+        let differences: Vec<String> = other
+            .difference
+            .iter()
+            .map(|(axis, difference)| {
+                let sign = if *difference < 0.0 { "-" } else { "+" };
+                let amount = difference.abs();
+                match axis {
+                    Axis::Latency => format!("{sign}{:.1} µs", 1e3 * amount),
+                    Axis::Energy => format!("{sign}{:.2} µJ", 1e3 * amount),
+                    Axis::Size => format!("{sign}{amount:.0} bytes"),
+                    Axis::Error => format!("{sign}{amount:.1e} noise"),
+                }
+            })
+            .collect();
+        if !differences.is_empty() {
+            text.push_str(&format!(": {}", differences.join(", ")));
+        }
+        if let Some(axis) = other.exceeds {
+            text.push_str(&format!(", which exceeds the limit on {axis}"));
+        }
+    } else if let Some(refused) = node.refused.first()
+        && let Some(reason) = refused.reasons.first()
+    {
+        text.push_str(&format!("; {} refused: {}", refused.precision, reason.message));
+    }
+    text
+}
+
 /// The points of a front side by side.
 pub fn front(plans: &[Plan]) -> String {
     let number = |value: Option<f64>, digits: usize| {

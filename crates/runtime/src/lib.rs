@@ -3,6 +3,7 @@
 //! A [`Session`] is a compiled program with the contexts that its callers share.
 
 mod memory;
+pub mod partition;
 mod session;
 pub mod times;
 

@@ -5,8 +5,9 @@ use fewbit_core::capability::{Reason, Support};
 use fewbit_core::plan::{Plan, Precision};
 use serde::Serialize;
 
-use crate::args::{Check, Format};
+use crate::args::{Check, Format, StrategyArgument};
 use crate::config::Config;
+use crate::failure::Usage;
 use crate::model::Model;
 use crate::planning::{self, Target, Wish};
 use crate::{Answer, output};
@@ -51,6 +52,11 @@ pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<
     let names = if arguments.target.is_empty() { &config.target } else { &arguments.target };
     let names: Vec<Option<&str>> =
         if names.is_empty() { vec![None] } else { names.iter().map(|name| Some(name.as_str())).collect() };
+    if arguments.strategy == StrategyArgument::Mixed {
+        return Err(Usage::new("expected one precision to check for, found `mixed`")
+            .help("check w8a8; `fewbit plan --minimize …` decides node by node")
+            .into());
+    }
     let wish = Wish { strategy: arguments.strategy.into(), pins: &[] };
     let mut all = Vec::new();
     for name in names {

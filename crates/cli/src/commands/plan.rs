@@ -57,7 +57,7 @@ fn front(
         device: &arguments.device,
         config,
     };
-    let plans = Search::new(&setting)?.front(axis, arguments.steps)?;
+    let (plans, dropped) = Search::new(&setting)?.front(axis, arguments.steps)?;
     let named = |number: usize| arguments.output.with_extension(format!("{number}.json"));
     let written: Vec<_> = plans
         .iter()
@@ -66,9 +66,16 @@ fn front(
         .collect();
     files::write_all(&written)?;
     let paths: Vec<_> = written.iter().map(|(path, _)| path.display().to_string()).collect();
-    let document = serde_json::json!({ "axis": axis, "files": paths, "plans": plans });
+    let document = serde_json::json!({ "axis": axis, "files": paths, "dropped": dropped, "plans": plans });
     output::print(format, &document, || {
-        format!("{}\nwritten to {}", fewbit_report::front(&plans), paths.join(", "))
+        let left_out = match dropped {
+            0 => String::new(),
+            1 => "\n1 point was measured to be no better than a smaller one, and left out".to_owned(),
+            count => {
+                format!("\n{count} points were measured to be no better than a smaller one, and left out")
+            }
+        };
+        format!("{}{left_out}\nwritten to {}", fewbit_report::front(&plans), paths.join(", "))
     })?;
     Ok(if plans.is_empty() { Answer::No } else { Answer::Yes })
 }

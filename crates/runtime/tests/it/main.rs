@@ -1,0 +1,4 @@
+//! Programs over several devices against one device, and times of real programs.
+
+mod partition;
+mod times;
