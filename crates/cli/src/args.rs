@@ -25,6 +25,10 @@ pub(crate) enum Format {
     Text,
     /// One JSON object for scripts.
     Json,
+    /// SARIF 2.1.0 for code hosts and editors; `check` only.
+    Sarif,
+    /// JUnit XML for continuous integration; `check` only.
+    Junit,
 }
 
 #[derive(Debug, Subcommand)]

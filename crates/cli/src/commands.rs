@@ -18,7 +18,7 @@ use anyhow::Result;
 use fewbit_calibrate::dataset::{Dataset, InputSpec, Preprocess};
 
 use crate::Answer;
-use crate::args::{Arguments, Command, DataArguments};
+use crate::args::{Arguments, Command, DataArguments, Format};
 use crate::config::Config;
 use crate::failure::Usage;
 
@@ -26,6 +26,9 @@ use crate::failure::Usage;
 pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
     let config = Config::load()?;
     let format = arguments.format;
+    if matches!(format, Format::Sarif | Format::Junit) && !matches!(arguments.command, Command::Check(_)) {
+        return Err(Usage::new("expected --format text or json: only `check` writes sarif and junit").into());
+    }
     match arguments.command {
         Command::Backends => backends::run(format),
         Command::Calibrate(arguments) => calibrate::run(&arguments, format, &config),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::compare::{Comparison, LayerRow, PlanRow, StrategyRow};
+use crate::markup::escape;
 
 /// Layers with the most noise that are drawn; the table of the plan lists all.
 const LAYERS: usize = 30;
@@ -319,21 +320,6 @@ fn plan(page: &mut String, rows: &[PlanRow]) {
         );
     }
     page.push_str("</tbody></table></div>\n");
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 /// Colours that keys, dots and strips share; told apart by people with any colour vision (after Okabe and Ito, 2008), and

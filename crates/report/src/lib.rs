@@ -8,14 +8,21 @@ use fewbit_calibrate::doctor::Finding;
 use fewbit_calibrate::evaluate::Evaluation;
 
 mod capability;
+mod checked;
 mod compare;
 mod html;
+mod junit;
+mod markup;
 mod plan;
+mod sarif;
 
 pub use capability::capability;
+pub use checked::{CheckReport, NodeReport, TargetReport};
 pub use compare::{Comparison, LayerRow, PlanRow, StrategyRow, comparison};
 pub use html::html;
+pub use junit::junit;
 pub use plan::{front, hindrances, plan, why};
+pub use sarif::sarif;
 
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use fewbit_core::backend::{CompileOptions, Context, MemoryUse, NodeTime};
 use fewbit_core::ir::Tensor;
+use fewbit_runtime::energy::{Meter, NoMeter};
 use fewbit_runtime::times::sample_input;
 use serde::Serialize;
 
@@ -13,6 +14,9 @@ use crate::config::Config;
 use crate::model::Model;
 use crate::{Answer, devices, output, progress};
 
+/// Time that a model runs without pause while its energy is read; counters change about once a millisecond, so that the
+/// ends make less than half a percent.
+const ENERGY_SPAN: Duration = Duration::from_millis(500);
 /// Time that a model is run before it is measured.
 const WARM_UP: Duration = Duration::from_millis(200);
 
@@ -30,8 +34,12 @@ struct Row {
     activations_bytes: usize,
     file_bytes: u64,
     device: String,
-    /// Energy of one inference; `None` where no counter was found.
+    /// Energy of one inference in mJ, of all that the counter covers; `None` where it could not be read.
     energy_mj: Option<f64>,
+    /// The counter that was read, in words.
+    energy_counter: Option<String>,
+    /// Why no energy was read.
+    energy_absent: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     profile: Vec<Node>,
 }
@@ -99,6 +107,8 @@ pub(crate) fn run(arguments: &Bench, format: Format, config: &Config) -> Result<
             file_bytes: model.file_bytes,
             device: format!("{} ({})", device.info().title, device.info().detail),
             energy_mj: None,
+            energy_counter: None,
+            energy_absent: None,
             profile: Vec::new(),
         };
         subjects.push(Subject { row, context, inputs, outputs, times: Vec::new() });
@@ -134,6 +144,28 @@ fn measure(subjects: &mut [Subject], iterations: usize, profile: bool) -> Result
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let meter = Meter::open();
+    for subject in subjects.iter_mut() {
+        let energy = meter.as_ref().map_err(Clone::clone).and_then(|meter| Ok((meter, meter.start()?)));
+        let energy = energy.map_err(anyhow::Error::from).and_then(|(meter, measurement)| {
+            let (start, mut runs) = (Instant::now(), 0u32);
+            while runs == 0 || (start.elapsed() < ENERGY_SPAN && runs < u32::MAX) {
+                subject.once()?;
+                runs += 1;
+            }
+            Ok((measurement.joules()? * 1e3 / f64::from(runs), meter.description().to_owned()))
+        });
+        match energy {
+            Ok((energy_mj, counter)) => {
+                subject.row.energy_mj = Some(energy_mj);
+                subject.row.energy_counter = Some(counter);
+            }
+            Err(error) => match error.downcast::<NoMeter>() {
+                Ok(reason) => subject.row.energy_absent = Some(reason.to_string()),
+                Err(error) => return Err(error),
+            },
+        }
+    }
     let peak = fewbit_runtime::peak_memory_bytes();
     for (subject, profiles) in subjects.iter_mut().zip(node_times) {
         subject.times.sort_unstable();
@@ -191,7 +223,14 @@ fn render(rows: &[Row]) -> String {
             "\n{}, {} thread(s), {} runs in turns",
             row.device, row.threads, row.iterations
         ));
-        text.push_str("\nenergy: no counter was read");
+    }
+    for row in rows {
+        if let (Some(energy), Some(counter)) = (row.energy_mj, &row.energy_counter) {
+            text.push_str(&format!("\nenergy of {}: {energy:.3} mJ an inference, {counter}", row.model));
+        }
+    }
+    if let Some(reason) = rows.iter().find_map(|row| row.energy_absent.as_ref()) {
+        text.push_str(&format!("\nenergy: not measured, since {reason}"));
     }
     for row in rows.iter().filter(|row| !row.profile.is_empty()) {
         let total: f64 = row.profile.iter().map(|node| node.us).sum();

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use fewbit_core::capability::{Reason, Support};
 use fewbit_core::plan::{Plan, Precision};
+use fewbit_report::{CheckReport, NodeReport, TargetReport};
 use serde::Serialize;
 
 use crate::args::{Check, Format, StrategyArgument};
@@ -63,6 +64,14 @@ pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<
         all.push(check(&model, &Target::open(name, config)?, &wish)?);
     }
     let answer = if all.iter().all(|checked| checked.deployable) { Answer::Yes } else { Answer::No };
+    if matches!(format, Format::Sarif | Format::Junit) {
+        let report = report(&model, &all);
+        match format {
+            Format::Sarif => output::verbatim(&fewbit_report::sarif(&report, env!("CARGO_PKG_VERSION"))?),
+            _ => output::verbatim(&fewbit_report::junit(&report)),
+        }
+        return Ok(answer);
+    }
     let text = || {
         let mut text = String::new();
         for checked in &all {
@@ -139,6 +148,25 @@ fn check(model: &Model, target: &Target, wish: &Wish<'_>) -> Result<Checked> {
         energy_mj: totals.energy_mj,
         nodes,
     })
+}
+
+/// What was found, in the form that SARIF and JUnit are made of.
+fn report(model: &Model, all: &[Checked]) -> CheckReport {
+    let node = |node: &Node| NodeReport {
+        name: node.name.clone(),
+        op: node.op.clone(),
+        support: node.verdict,
+        runs: runs(node),
+        as_asked: !node.shown,
+        reasons: node.reasons.clone(),
+    };
+    let target = |checked: &Checked| TargetReport {
+        target: checked.target.clone(),
+        title: checked.title.clone(),
+        problems: checked.problems.clone(),
+        nodes: checked.nodes.iter().map(node).collect(),
+    };
+    CheckReport { model: model.path.display().to_string(), targets: all.iter().map(target).collect() }
 }
 
 /// How a node runs, in words.

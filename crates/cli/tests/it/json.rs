@@ -39,6 +39,29 @@ fn check_gives_the_verdict_on_every_node() {
 }
 
 #[test]
+fn check_writes_sarif_and_junit_and_nothing_else_does() {
+    let model = digits("digits.onnx");
+    let targets = ["--target", "coral-edgetpu", "--target", "x86_64-avx2", "--strategy", "f16"];
+    let checked = |format| fewbit(&[&["check", &model][..], &targets, &["--format", format]].concat());
+    let (text, sarif, junit) = (checked("text"), checked("sarif"), checked("junit"));
+    assert_eq!([sarif.exit, junit.exit], [text.exit; 2], "{sarif:?} {junit:?}");
+    let log = sarif.json();
+    assert_eq!(log["version"], "2.1.0");
+    assert_eq!(log["runs"].as_array().map(Vec::len), Some(2));
+    let first = &log["runs"][0]["results"][0];
+    assert_eq!((&first["ruleId"], &first["level"]), (&"CAP-PRECISION".into(), &"note".into()));
+    assert!(
+        junit.stdout.starts_with("<?xml") && junit.stdout.matches("<testsuite ").count() == 2,
+        "{junit:?}"
+    );
+    for format in ["sarif", "junit"] {
+        let refused = fewbit(&["inspect", &model, "--format", format]);
+        assert_eq!(refused.exit, 2, "{refused:?}");
+        assert!(refused.stdout.is_empty() && refused.stderr.contains("only `check`"), "{refused:?}");
+    }
+}
+
+#[test]
 fn an_error_is_one_object_too() {
     let error = json(&["check", &digits("digits.onnx"), "--target", "raspbery-pi-5"], 2);
     let error = &error["error"];
@@ -91,6 +114,9 @@ fn from_the_float_model_to_figures_of_the_quantized_one() {
     assert!(number(&times, "min_ms") <= number(&times, "median_ms"), "{times}");
     assert!(number(&times, "median_ms") <= number(&times, "p95_ms"), "{times}");
     assert!(times.get("peak_memory_bytes").is_some(), "{times}");
+    // Either a figure and its counter, or the reason why there is none.
+    let energy = ["energy_mj", "energy_counter", "energy_absent"].map(|key| !times[key].is_null());
+    assert!(matches!(energy, [true, true, false] | [false, false, true]), "{times}");
 }
 
 #[test]
