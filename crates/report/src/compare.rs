@@ -115,9 +115,10 @@ pub fn comparison(comparison: &Comparison) -> String {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
     };
     let rows = comparison.rows.iter().map(|row| match &row.refused {
-        Some(why) => {
-            let mut cells = vec![row.name.clone(), why.clone()];
-            cells.resize(9, String::new());
+        // The reason stands below: here it would widen a column of figures.
+        Some(_) => {
+            let mut cells = vec![format!("{} (refused)", row.name)];
+            cells.resize(9, "-".to_owned());
             cells
         }
         None => vec![
@@ -133,8 +134,12 @@ pub fn comparison(comparison: &Comparison) -> String {
         ],
     });
     let mut text = format!(
-        "{} on {} ({}, {} threads)\n",
-        comparison.model, comparison.target, comparison.device, comparison.threads
+        "{} on {} ({}, {} thread{})\n",
+        comparison.model,
+        comparison.target,
+        comparison.device,
+        comparison.threads,
+        if comparison.threads == 1 { "" } else { "s" }
     );
     text.push_str(&table(
         &["strategy", "weights MB", "ms", "pred. ms", "mJ", "memory MB", "top-1 %", "agreement %", "dB"],
@@ -144,6 +149,14 @@ pub fn comparison(comparison: &Comparison) -> String {
         "\n* no other is smaller and more accurate; accuracy over {} samples\n",
         comparison.samples
     ));
+    text.push_str(
+        "ms, memory and accuracy are measured; pred. ms and mJ are modelled from the target's figures\n",
+    );
+    for row in &comparison.rows {
+        if let Some(why) = &row.refused {
+            text.push_str(&format!("{} refused: {why}\n", row.name));
+        }
+    }
     for note in &comparison.notes {
         text.push_str(&format!("note: {note}\n"));
     }
@@ -160,14 +173,28 @@ mod tests {
 
     #[test]
     fn the_front_is_what_nothing_beats_in_both() {
-        let rows =
-            vec![row("f32", 400, 80.0), row("w8a8", 100, 79.0), row("bad", 120, 78.0), row("w4", 60, 50.0)];
-        let mut comparison = Comparison { rows, ..Comparison::default() };
+        let rows = [("f32", 400, 80.0), ("w8a8", 100, 79.0), ("bad", 120, 78.0), ("w4", 60, 50.0)]
+            .map(|(name, kilobytes, top1)| row(name, 1000 * kilobytes, top1));
+        let mut comparison = Comparison {
+            model: "a.onnx".into(),
+            target: "cpu".into(),
+            device: "a processor".into(),
+            threads: 1,
+            samples: 400,
+            rows: rows.into(),
+            ..Comparison::default()
+        };
         comparison.rows.push(StrategyRow { refused: Some("no rule".into()), ..row("f16", 1, 99.0) });
         comparison.mark_front();
         let marked: Vec<bool> = comparison.rows.iter().map(|row| row.pareto).collect();
         assert_eq!(marked, [true, true, false, true, false]);
         let text = super::comparison(&comparison);
-        assert!(text.contains("w8a8 *") && text.contains("no rule") && !text.contains("bad *"), "{text}");
+        assert!(text.contains("w8a8 *") && text.contains("f16 refused: no rule"), "{text}");
+        assert!(!text.contains("bad *"), "{text}");
+        let width = text.lines().map(|line| line.chars().count()).max();
+        comparison.rows[4].refused = Some("a reason far longer than any figure ".repeat(3));
+        let table = super::comparison(&comparison).lines().nth(1).map(|line| line.chars().count());
+        assert!(table <= width, "a reason widens the table");
+        insta::assert_snapshot!(text);
     }
 }

@@ -94,7 +94,8 @@ fn strategies(page: &mut String, rows: &[StrategyRow]) {
             number(row.sqnr_db, 1),
         );
     }
-    page.push_str("</tbody></table></div>\n<p class=\"sub\">“front”: no other strategy is smaller and more accurate.</p>\n");
+    page.push_str("</tbody></table></div>\n<p class=\"sub\">“front”: no other strategy is smaller and more accurate. \
+         Time (ms), memory and accuracy are measured; predicted ms and mJ are modelled from the target’s figures.</p>\n");
 }
 
 const WIDTH: f64 = 520.0;
@@ -171,7 +172,9 @@ fn scatter(
     // Labels from the top down, each below the last one that it would cover.
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|&a, &b| y_of(points[a].3).total_cmp(&y_of(points[b].3)));
-    let mut taken: Vec<(f64, f64, f64)> = Vec::new();
+    // No label covers a dot either.
+    let mut taken: Vec<(f64, f64, f64)> =
+        points.iter().map(|&(_, _, x, y)| (x_of(x) - 6.0, 12.0, y_of(y) + 4.0)).collect();
     let mut texts = String::new();
     for index in order {
         let (number, row, x, y) = points[index];
@@ -241,7 +244,7 @@ fn layers(page: &mut String, layers: &[LayerRow]) {
     let _ = write!(
         page,
         "<h2>Where noise and time come from</h2>\n<p class=\"sub\">Each node at w8a8: noise that it adds to the outputs (share of \
-         the signal’s energy) and time that it takes; the {} with the most noise.</p>\n<div class=\"wide\"><table class=\"bars\">\n\
+         the signal’s energy) and time that it takes; the {} with the most noise.</p>\n<div class=\"wide\"><table class=\"nodes\">\n\
          <thead><tr><th>node</th><th>noise</th><th></th><th>µs</th><th></th><th>weights kB</th></tr></thead>\n<tbody>\n",
         sorted.len().min(LAYERS)
     );
@@ -301,7 +304,7 @@ fn plan(page: &mut String, rows: &[PlanRow]) {
         );
     }
     page.push_str(
-        "</p>\n<div class=\"wide\"><table>\n<thead><tr><th>node</th><th class=\"word\">operator</th><th class=\"word\">precision</th>\
+        "</p>\n<div class=\"wide\"><table class=\"nodes\">\n<thead><tr><th>node</th><th class=\"word\">operator</th><th class=\"word\">precision</th>\
          <th class=\"word\">runs on</th><th>µs</th><th>weights kB</th><th class=\"why\">why</th></tr></thead>\n<tbody>\n",
     );
     for row in rows {
@@ -342,16 +345,17 @@ h2 { font-size: 1.15rem; margin: 36px 0 8px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 7px; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th:first-child, .word, .why { text-align: left; }
-td.why { white-space: normal; min-width: 260px; color: var(--soft); }
+td.why { white-space: normal; min-width: 220px; color: var(--soft); }
 thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 150px; }
+@media (min-width: 900px) { tbody th { white-space: nowrap; } .nodes tbody th { white-space: normal; min-width: 340px; } }
 tr.refused td { text-align: left; color: var(--soft); white-space: normal; }
 .tag { border: 1px solid var(--c2); color: var(--c2); border-radius: 9px; padding: 0 7px; font-size: 0.75rem; }
 .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 20px; margin-top: 20px; }
-figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; padding: 12px; }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; padding: 12px; min-width: 0; overflow-x: auto; }
 figcaption { font-weight: 600; margin-bottom: 6px; }
-svg { display: block; width: 100%; height: auto; }
+svg { display: block; width: 100%; min-width: 460px; height: auto; }
 svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
 svg .tick, svg .axis { fill: var(--soft); }
 svg .grid { stroke: var(--line); }
