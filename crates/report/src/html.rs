@@ -348,7 +348,7 @@ th:first-child, .word, .why { text-align: left; }
 td.why { white-space: normal; min-width: 220px; color: var(--soft); }
 thead th { color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 150px; }
-@media (min-width: 900px) { tbody th { white-space: nowrap; } .nodes tbody th { white-space: normal; min-width: 340px; } }
+@media (min-width: 900px) { tbody th { white-space: nowrap; } .nodes tbody th { white-space: normal; min-width: 400px; } }
 tr.refused td { text-align: left; color: var(--soft); white-space: normal; }
 .tag { border: 1px solid var(--c2); color: var(--c2); border-radius: 9px; padding: 0 7px; font-size: 0.75rem; }
 .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
@@ -362,7 +362,8 @@ svg .grid { stroke: var(--line); }
 svg .lead { stroke: var(--soft); stroke-width: 0.75; }
 .dot { stroke: var(--paper); stroke-width: 1.5; }
 .dot.front { stroke: var(--ink); stroke-width: 2; }
-.cell { width: 26%; min-width: 110px; }
+.cell { width: 18%; min-width: 110px; }
+.nodes tbody th { font-size: 13px; }
 .bar { display: block; height: 10px; border-radius: 2px; }
 .bar.noise { background: var(--c1); } .bar.time { background: var(--c0); }
 .legend span { margin-right: 14px; white-space: nowrap; }
