@@ -306,7 +306,27 @@ fn pin(text: &str) -> Result<(String, Precision), String> {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Plan {
+    #[command(subcommand)]
+    pub(crate) command: Option<PlanCommand>,
+    #[command(flatten)]
+    pub(crate) make: Option<MakePlan>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Shows what differs between two plans. Exit code 1 if anything does.
+    Diff {
+        /// The older plan.
+        old: PathBuf,
+        /// The newer plan.
+        new: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MakePlan {
     #[command(flatten)]
     pub(crate) model: ModelArguments,
     #[command(flatten)]
@@ -340,8 +360,9 @@ pub(crate) struct Quantize {
     pub(crate) data: DataArguments,
     #[command(flatten)]
     pub(crate) device: DeviceArguments,
-    /// Plan written by `fewbit plan`; then neither data nor statistics are needed.
-    #[arg(long = "plan", conflicts_with_all = ["data", "stats", "pin"], value_name = "PLAN")]
+    /// Plan written by `fewbit plan`. Data or statistics are not needed then; where they are given, the plan is refused
+    /// if its ranges do not follow from them.
+    #[arg(long = "plan", conflicts_with = "pin", value_name = "PLAN")]
     pub(crate) plan_file: Option<PathBuf>,
     /// Report the noise that quantization adds to each value, over this many samples.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "16")]
@@ -433,6 +454,9 @@ pub(crate) struct Compare {
 
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
-    /// Code such as CAP-STRIDE; without one, all are listed.
+    /// Code such as CAP-STRIDE, or a plan's file; without one, all codes are listed.
     pub(crate) code: Option<String>,
+    /// Node of the plan; without one, all are explained in a line each.
+    #[arg(requires = "code")]
+    pub(crate) node: Option<String>,
 }

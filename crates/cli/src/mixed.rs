@@ -154,7 +154,8 @@ impl<'a> Search<'a> {
         let setting = self.setting;
         let observed = Observed { stats: setting.stats, method: setting.method };
         let wish = Wish { strategy, pins: &[] };
-        let mut request = planning::request(setting.model, &setting.target.capability, &wish, Some(&observed));
+        let mut request =
+            planning::request(setting.model, &setting.target.capability, &wish, Some(&observed));
         request.figures = Some(&self.measured);
         self.checked(planner::plan(&request)?)
     }

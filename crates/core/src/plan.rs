@@ -4,12 +4,14 @@
 //! computes is [`Graph`](crate::ir::Graph); a plan names nodes and values of one graph by name and carries that graph's
 //! hash. Making plans is [`planner`](crate::planner)'s work.
 
+mod diff;
 mod document;
 mod goal;
 mod precision;
 mod strategy;
 mod verify;
 
+pub use diff::{NodeDiff, Place, PlanDiff, diff};
 pub use document::{
     Assignment, Boundary, BoundaryKind, Measurement, Origin, Plan, Refusal, RunnerUp, Subject, TensorPlan,
     Totals,

@@ -21,7 +21,7 @@ pub use checked::{CheckReport, NodeReport, TargetReport};
 pub use compare::{Comparison, LayerRow, PlanRow, StrategyRow, comparison};
 pub use html::html;
 pub use junit::junit;
-pub use plan::{front, hindrances, plan, why};
+pub use plan::{explained, explained_node, front, hindrances, plan, plan_diff, why};
 pub use sarif::sarif;
 
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.

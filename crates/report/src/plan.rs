@@ -1,7 +1,7 @@
 //! Plans as text.
 
 use fewbit_core::capability::Support;
-use fewbit_core::plan::{Assignment, Axis, Measurement, Plan};
+use fewbit_core::plan::{Assignment, Axis, Measurement, Place, Plan, PlanDiff};
 
 use crate::table;
 
@@ -103,6 +103,118 @@ fn measurement(measured: &Measurement) -> String {
         parts.push(format!("{latency:.3} ms"));
     }
     format!("{} over {} samples", parts.join(", "), measured.samples)
+}
+
+/// What differs between two plans.
+pub fn plan_diff(diff: &PlanDiff) -> String {
+    if diff.is_empty() {
+        return "the plans decide the same".to_owned();
+    }
+    let mut text = String::new();
+    for (name, (before, after)) in &diff.subjects {
+        text.push_str(&format!("{name}: {before} -> {after}\n"));
+    }
+    if diff.deployable.0 != diff.deployable.1 {
+        let word = |yes: bool| if yes { "deployable" } else { "NOT deployable" };
+        text.push_str(&format!("{} -> {}\n", word(diff.deployable.0), word(diff.deployable.1)));
+    }
+    for (axis, (before, after)) in &diff.totals {
+        let show =
+            |value: &Option<f64>| value.map_or_else(|| "not known".to_owned(), |value| axis.show(value));
+        text.push_str(&format!("{axis}: {} -> {}\n", show(before), show(after)));
+    }
+    if !diff.tensors.is_empty() {
+        let names: Vec<&str> = diff.tensors.iter().take(6).map(String::as_str).collect();
+        let more = diff.tensors.len().saturating_sub(names.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text.push_str(&format!("scales differ of {}{more}\n", names.join(", ")));
+    }
+    if !diff.nodes.is_empty() {
+        let show = |place: &Option<Place>| match place {
+            None => "-".to_owned(),
+            Some(Place { processor: None, .. }) => "nowhere".to_owned(),
+            Some(Place { processor: Some(processor), precision, support, .. }) => {
+                let emulated = if *support == Support::Emulated { ", emulated" } else { "" };
+                format!("{precision} on {processor}{emulated}")
+            }
+        };
+        let rows =
+            diff.nodes.iter().map(|node| vec![node.node.clone(), show(&node.before), show(&node.after)]);
+        text.push_str(&table(&["node", "before", "after"], rows));
+    }
+    text
+}
+
+/// Every node of a plan with the reason for its assignment.
+pub fn explained(plan: &Plan) -> String {
+    let rows = plan.nodes.iter().map(|node| {
+        vec![
+            node.node.clone(),
+            node.op.clone(),
+            node.precision.to_string(),
+            node.processor.clone().unwrap_or_else(|| "nowhere".to_owned()),
+            node.estimate.latency_us.map_or_else(|| "-".to_owned(), |us| format!("{us:.1}")),
+            why(node),
+        ]
+    });
+    table(&["node", "operator", "precision", "on", "µs", "why"], rows)
+}
+
+/// One node of a plan: its cost, what was refused and why, the next best choice, its boundaries.
+pub fn explained_node(plan: &Plan, node: &Assignment) -> String {
+    let runs = match (&node.processor, node.support) {
+        (Some(processor), Support::Emulated) => format!("{} on {processor}, emulated", node.precision),
+        (Some(processor), _) => format!("{} on {processor}", node.precision),
+        (None, _) => "nowhere".to_owned(),
+    };
+    let mut text = format!("{} {}: {runs}\n  why       {}\n", node.op, node.node, why(node));
+    let figure = |estimate: &fewbit_core::cost::Estimate| {
+        let latency = estimate.latency_us.map_or_else(
+            || "latency not known".to_owned(),
+            |us| format!("{us:.1} µs {}", if estimate.measured { "measured" } else { "modelled" }),
+        );
+        match estimate.energy_uj {
+            Some(energy) => format!("{latency}, {energy:.2} µJ"),
+            None => latency,
+        }
+    };
+    text.push_str(&format!(
+        "  cost      {}, {} multiply-accumulates, {} bytes of constants, {} of activations\n",
+        figure(&node.estimate),
+        node.cost.macs,
+        node.cost.weight_bytes,
+        node.cost.activation_bytes
+    ));
+    if let Some(other) = &node.runner_up {
+        text.push_str(&format!(
+            "  next best {} on {}: {}\n",
+            other.precision,
+            other.processor,
+            figure(&other.estimate)
+        ));
+    }
+    for refusal in &node.refused {
+        for reason in &refusal.reasons {
+            let (precision, processor) = (refusal.precision, &refusal.processor);
+            text.push_str(&format!(
+                "  refused   {precision} on {processor}: {}: {}\n",
+                reason.code, reason.message
+            ));
+            if let Some(fix) = &reason.fix {
+                text.push_str(&format!("            fix: {fix}\n"));
+            }
+        }
+    }
+    for reason in &node.reasons {
+        text.push_str(&format!("  note      {}: {}\n", reason.code, reason.message));
+    }
+    if !plan.boundaries.is_empty() {
+        text.push_str(&format!(
+            "  the plan converts or copies {} activations in all\n",
+            plan.boundaries.len()
+        ));
+    }
+    text
 }
 
 /// Why a node has its assignment, in one sentence: what allows it, and what the next best choice would change.

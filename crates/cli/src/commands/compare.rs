@@ -76,7 +76,11 @@ pub(crate) fn run(arguments: &Compare, format: Format, config: &Config) -> Resul
         if !plan.totals.precisions.contains_key(&strategy.precision()) {
             comparison.rows.push(StrategyRow {
                 name: name.to_owned(),
-                refused: Some(format!("{} runs no node natively at {}", plan.target.name, strategy.precision())),
+                refused: Some(format!(
+                    "{} runs no node natively at {}",
+                    plan.target.name,
+                    strategy.precision()
+                )),
                 ..StrategyRow::default()
             });
             continue;
@@ -99,11 +103,7 @@ pub(crate) fn run(arguments: &Compare, format: Format, config: &Config) -> Resul
         if let Some(latency) = search.base().totals.latency_ms {
             limits.insert(Axis::Latency, SLOWER * latency);
         }
-        let goal = Goal {
-            minimize: Axis::Error,
-            limits,
-            precisions: search.precisions().to_vec(),
-        };
+        let goal = Goal { minimize: Axis::Error, limits, precisions: search.precisions().to_vec() };
         match search.best_for(&goal) {
             Ok(plan) => {
                 shown = Some(plan.clone());

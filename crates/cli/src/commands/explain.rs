@@ -1,5 +1,7 @@
 //! `fewbit explain`: what a code means and what to do about it.
 
+use std::path::Path;
+
 use anyhow::Result;
 use fewbit_calibrate::CalibrateErrorKind;
 use fewbit_calibrate::doctor::FindingKind;
@@ -58,6 +60,11 @@ fn all() -> Vec<Explained> {
 }
 
 pub(crate) fn run(arguments: &Explain, format: Format) -> Result<Answer> {
+    if let Some(path) = arguments.code.as_deref().map(Path::new)
+        && (path.is_file() || arguments.node.is_some() || path.extension().is_some_and(|end| end == "json"))
+    {
+        return explain_plan(path, arguments.node.as_deref(), format);
+    }
     let all = all();
     let Some(code) = &arguments.code else {
         output::print(format, &serde_json::json!({ "codes": all }), || {
@@ -80,6 +87,27 @@ pub(crate) fn run(arguments: &Explain, format: Format) -> Result<Answer> {
         let Entry { code, title, explanation, remedy } = found.entry;
         format!("{code}: {title}\n\n{explanation}\n\nWhat to do: {remedy}")
     })?;
+    Ok(Answer::Yes)
+}
+
+/// Every node of a plan in a line, or one node in full.
+fn explain_plan(path: &Path, node: Option<&str>, format: Format) -> Result<Answer> {
+    let plan = super::plan::read(path)?;
+    let Some(name) = node else {
+        output::print(format, &plan.nodes, || fewbit_report::explained(&plan))?;
+        return Ok(Answer::Yes);
+    };
+    let Some(assignment) = plan.assignment(name) else {
+        let names = plan.nodes.iter().map(|node| node.node.as_str());
+        let help = nearest(name, names).map_or_else(
+            || "`fewbit explain PLAN` lists the nodes".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return Err(Usage::of_file(path, format!("expected a node of the plan, found `{name}`"))
+            .help(help)
+            .into());
+    };
+    output::print(format, assignment, || fewbit_report::explained_node(&plan, assignment))?;
     Ok(Answer::Yes)
 }
 

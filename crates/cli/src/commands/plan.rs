@@ -1,11 +1,17 @@
 //! `fewbit plan`: the precision of every node for a target, with a reason for each.
 
+use std::path::Path;
+
 use anyhow::Result;
 use fewbit_calibrate::observe::{CalibrationStats, Method};
 use fewbit_core::plan::{Axis, Plan, Strategy};
 
-use crate::args::{DataArguments, DeviceArguments, Format, Plan as Arguments, PlanArguments, RangeArguments};
+use crate::args::{
+    DataArguments, DeviceArguments, Format, MakePlan, Plan as Arguments, PlanArguments, PlanCommand,
+    RangeArguments,
+};
 use crate::config::Config;
+use crate::failure::Usage;
 use crate::mixed::{Search, Setting};
 use crate::model::Model;
 use crate::planning::{self, Observed, Target, Wish};
@@ -14,6 +20,27 @@ use crate::{Answer, files, output};
 use super::calibrate;
 
 pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Result<Answer> {
+    match (&arguments.command, &arguments.make) {
+        (Some(PlanCommand::Diff { old, new }), _) => diff(old, new, format),
+        (None, Some(arguments)) => make_and_write(arguments, format, config),
+        (None, None) => Err(Usage::new("expected a model, found none")
+            .help("`fewbit plan MODEL -o PLAN`, or `fewbit plan diff OLD NEW`")
+            .into()),
+    }
+}
+
+/// Reads a plan's file.
+pub(super) fn read(path: &Path) -> Result<Plan> {
+    Ok(Plan::from_json(&files::read_text(path)?, &path.display().to_string())?)
+}
+
+fn diff(old: &Path, new: &Path, format: Format) -> Result<Answer> {
+    let diff = fewbit_core::plan::diff(&read(old)?, &read(new)?);
+    output::print(format, &diff, || fewbit_report::plan_diff(&diff))?;
+    Ok(if diff.is_empty() { Answer::Yes } else { Answer::No })
+}
+
+fn make_and_write(arguments: &MakePlan, format: Format, config: &Config) -> Result<Answer> {
     files::require_place(&arguments.output, &arguments.model.model)?;
     let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
     let target = open_target(&arguments.wish, config)?;
@@ -38,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Res
 
 /// Writes the points of a front, the largest first, and shows them side by side.
 fn front(
-    arguments: &Arguments,
+    arguments: &MakePlan,
     axis: Axis,
     format: Format,
     model: &Model,

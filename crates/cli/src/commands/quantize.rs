@@ -1,13 +1,14 @@
 //! `fewbit quantize`: from a float model to one with integer weights and activations, for a target.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
 use fewbit_calibrate::sqnr::{self, LayerSqnr};
 use fewbit_core::capability::ArtifactFormat;
 use fewbit_core::lower::lower;
-use fewbit_core::plan::{self, Plan};
+use fewbit_core::plan::{self, Origin, Plan};
+use fewbit_core::quant::{Ranges, Scheme};
 use fewbit_onnx::ExportOptions;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use crate::args::{Format, Quantize};
 use crate::config::Config;
 use crate::failure::Usage;
 use crate::model::{self, Model};
-use crate::planning::Target;
+use crate::planning::{Observed, Target};
 use crate::{Answer, devices, files, output};
 
 #[derive(Serialize)]
@@ -100,12 +101,37 @@ fn make_plan(arguments: &Quantize, model: &Model, target: &Target, config: &Conf
         let named = Target::open(Some(&plan.target.name), config)?;
         plan::verify(&plan, &model.graph, &model.hash, &named.capability)?;
     }
+    if arguments.ranges.stats.is_some() || arguments.data.data.is_some() {
+        let Quantize { ranges, data, device, .. } = arguments;
+        let (stats, method) = super::plan::ranges(model, ranges, data, device, config)?;
+        require_ranges(&plan, &Observed { stats: &stats, method }, path)?;
+    }
     if plan.calibration.is_none() && plan.nodes.iter().any(|node| node.precision.has_integer_activations()) {
         return Err(Usage::of_file(path, "the plan was made without calibration")
             .help("plan again with --data or --stats")
             .into());
     }
     Ok(plan)
+}
+
+/// Refuses a plan whose ranges are not those of the calibration that was given.
+fn require_ranges(plan: &Plan, ranges: &dyn Ranges, path: &Path) -> Result<()> {
+    for (name, tensor) in plan.tensors.iter().filter(|(_, tensor)| tensor.origin == Origin::Calibrated) {
+        let scheme = Scheme { dtype: tensor.dtype, ..Scheme::ACTIVATION_U8 };
+        let found = ranges.range(name, scheme)?;
+        if found == Some(tensor.range) {
+            continue;
+        }
+        let (low, high) = tensor.range;
+        let found = found.map_or_else(|| "no values".to_owned(), |(low, high)| format!("{low} to {high}"));
+        return Err(Usage::of_file(
+            path,
+            format!("the plan was made from other calibration data: expected `{name}` within {low} to {high}, found {found}"),
+        )
+        .help("plan again with this data")
+        .into());
+    }
+    Ok(())
 }
 
 /// The noise that quantization adds to each value, if asked for, worst first.
