@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Calibrate(Calibrate),
     /// Decides the precision of every node for a target, with a reason for each.
     Plan(Plan),
+    /// Shows what differs between two plans (also `plan diff`). Exit code 1 if anything does.
+    PlanDiff(PlanDiff),
     /// Quantizes a float model for a target.
     Quantize(Quantize),
     /// Runs a model on given inputs.
@@ -181,9 +183,9 @@ pub(crate) struct RangeArguments {
 /// What a plan is asked for.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PlanArguments {
-    /// Target: a name (see `fewbit targets`) or a file.
+    /// Target: a name (see `fewbit targets`) or a file. `plan` takes several.
     #[arg(long, short)]
-    pub(crate) target: Option<String>,
+    pub(crate) target: Vec<String>,
     /// Precision to aim for.
     #[arg(long, value_enum, default_value_t = StrategyArgument::W8a8)]
     pub(crate) strategy: StrategyArgument,
@@ -306,27 +308,15 @@ fn pin(text: &str) -> Result<(String, Precision), String> {
 }
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-pub(crate) struct Plan {
-    #[command(subcommand)]
-    pub(crate) command: Option<PlanCommand>,
-    #[command(flatten)]
-    pub(crate) make: Option<MakePlan>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PlanCommand {
-    /// Shows what differs between two plans. Exit code 1 if anything does.
-    Diff {
-        /// The older plan.
-        old: PathBuf,
-        /// The newer plan.
-        new: PathBuf,
-    },
+pub(crate) struct PlanDiff {
+    /// The older plan.
+    pub(crate) old: PathBuf,
+    /// The newer plan.
+    pub(crate) new: PathBuf,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct MakePlan {
+pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) model: ModelArguments,
     #[command(flatten)]

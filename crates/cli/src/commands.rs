@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
         Command::Targets(arguments) => targets::run(&arguments, format, &config),
         Command::Check(arguments) => check::run(&arguments, format, &config),
         Command::Plan(arguments) => plan::run(&arguments, format, &config),
+        Command::PlanDiff(arguments) => plan::diff(&arguments, format),
         Command::Quantize(arguments) => quantize::run(&arguments, format, &config),
         Command::Compare(arguments) => compare::run(&arguments, format, &config),
         Command::Explain(arguments) => explain::run(&arguments, format),

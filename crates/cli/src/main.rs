@@ -19,6 +19,7 @@ mod output;
 mod planning;
 mod progress;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -34,7 +35,7 @@ pub(crate) enum Answer {
 }
 
 fn main() -> ExitCode {
-    let arguments = match args::Arguments::try_parse() {
+    let arguments = match args::Arguments::try_parse_from(words(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return failure::report_arguments(&error, asks_for_json()),
     };
@@ -49,6 +50,15 @@ fn main() -> ExitCode {
         Ok(Err(error)) => failure::report(&error, json),
         Err(_) => failure::report_defect(json),
     }
+}
+
+/// The command line, in which `plan diff` is one command.
+fn words(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = arguments.collect();
+    if let Some(at) = words.windows(2).position(|pair| pair[0] == "plan" && pair[1] == "diff") {
+        words.splice(at..at + 2, [OsString::from("plan-diff")]);
+    }
+    words
 }
 
 /// Whether arguments that clap could not parse ask for JSON all the same.

@@ -13,6 +13,7 @@ use fewbit_calibrate::evaluate::evaluate;
 use fewbit_calibrate::observe::{CalibrationStats, Method};
 use fewbit_calibrate::sensitivity::{self, Change, Samples, Sensitivity};
 use fewbit_core::backend::Device;
+use fewbit_core::capability::Capability;
 use fewbit_core::ir::{Graph, Node};
 use fewbit_core::lower::{Choices, lower};
 use fewbit_core::plan::{Axis, Goal, Measurement, Plan, Precision, Strategy};
@@ -40,6 +41,8 @@ const ITERATIONS: usize = 40;
 pub(crate) struct Setting<'a> {
     pub(crate) model: &'a Model,
     pub(crate) target: &'a Target,
+    /// Other targets that the same artifact must run on.
+    pub(crate) also: &'a [Capability],
     pub(crate) pins: &'a [(String, Precision)],
     pub(crate) arguments: &'a GoalArguments,
     pub(crate) stats: &'a CalibrationStats,
@@ -72,6 +75,7 @@ impl<'a> Search<'a> {
         let wish = Wish { strategy: Strategy::Mixed, pins: setting.pins };
         let mut request = planning::request(model, &target.capability, &wish, Some(&observed));
         request.goal = Some(&goal);
+        request.also = setting.also;
         let allowed = planner::allowed(&request)?;
         let choices = base.choices();
         let threads = devices::threads(setting.device, config);
@@ -126,6 +130,7 @@ impl<'a> Search<'a> {
         let mut request =
             planning::request(setting.model, &setting.target.capability, &wish, Some(&observed));
         request.goal = Some(goal);
+        request.also = setting.also;
         request.figures = Some(&self.measured);
         Ok(how(&request)?)
     }

@@ -110,6 +110,7 @@ pub(crate) fn request<'a>(
         ranges,
         goal: None,
         figures: None,
+        also: &[],
         // At 8 bits the largest magnitude is as good as the least error (EfficientNet-Lite0: 23.3 dB either way), and is
         // what other runtimes expect.
         weight_rule: WeightRule::AbsMax,

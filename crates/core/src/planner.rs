@@ -22,10 +22,10 @@ use crate::capability::{Capability, Reason};
 use crate::diag::nearest;
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::infer::require_fixed;
-use crate::ir::{Graph, Node, ValueId};
+use crate::ir::{DType, Graph, Node, ValueId};
 use crate::plan::{Axis, Goal, Optimality, Plan, Precision, Strategy};
 use crate::quant::weights::WeightRule;
-use crate::quant::{Ranges, Scheme};
+use crate::quant::{Ranges, Scheme, Symmetry};
 
 use candidates::Candidate;
 pub use figures::Figures;
@@ -47,6 +47,8 @@ pub struct Request<'a> {
     pub ranges: Option<&'a dyn Ranges>,
     /// What a mixed plan is to reach; other strategies take no notice of it.
     pub goal: Option<&'a Goal>,
+    /// Other targets that the same artifact must run on natively, at whatever precision the plan gives each node.
+    pub also: &'a [Capability],
     /// What was measured; without it latencies are modelled and noise is not known.
     pub figures: Option<&'a dyn Figures>,
     /// How scales of weights are chosen.
@@ -219,6 +221,31 @@ impl Planned<'_> {
     }
 }
 
+/// The form of quantized activations: the one that the target prefers, unless other targets must run the same artifact
+/// and do not take it; then the first that all take, symmetric if any of them is.
+fn activation_scheme(request: &Request<'_>) -> Option<Scheme> {
+    let forms = |target: &Capability| -> Vec<Scheme> {
+        target.processors.iter().filter_map(|processor| processor.activations.as_ref()?.scheme()).collect()
+    };
+    let own = forms(request.target);
+    let first = *own.first()?;
+    if request.also.is_empty() {
+        return Some(first);
+    }
+    let takes = |target: &Capability, dtype: DType| {
+        target
+            .processors
+            .iter()
+            .flat_map(|processor| &processor.rules)
+            .any(|rule| rule.activations.as_ref().is_some_and(|form| form.dtypes.contains(&dtype)))
+    };
+    let others: Vec<Scheme> = request.also.iter().flat_map(forms).collect();
+    let all = || std::iter::once(request.target).chain(request.also);
+    let common = own.iter().chain(&others).find(|scheme| all().all(|target| takes(target, scheme.dtype)))?;
+    let symmetric = own.iter().chain(&others).any(|scheme| scheme.symmetry == Symmetry::Symmetric);
+    Some(Scheme { symmetry: if symmetric { Symmetry::Symmetric } else { common.symmetry }, ..*common })
+}
+
 struct Planner<'a> {
     request: Request<'a>,
     /// The form of quantized activations, one for the whole plan.
@@ -243,8 +270,7 @@ impl<'a> Planner<'a> {
                 readers[id.index()].push(place);
             }
         }
-        let activation =
-            request.target.processors.iter().find_map(|processor| processor.activations.as_ref()?.scheme());
+        let activation = activation_scheme(request);
         let pins: IndexMap<&str, Precision> =
             request.pins.iter().map(|(name, precision)| (name.as_str(), *precision)).collect();
         let mut nodes = Vec::with_capacity(graph.node_count());

@@ -105,6 +105,59 @@ fn measurement(measured: &Measurement) -> String {
     format!("{} over {} samples", parts.join(", "), measured.samples)
 }
 
+/// One artifact for several targets beside each target's own plan: the target, its own plan, the artifact's plan there.
+pub fn shared(rows: &[(&str, &Plan, &Plan)]) -> String {
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    let decibels = |plan: &Plan| {
+        plan.measured
+            .as_ref()
+            .map(|measured| measured.sqnr_db)
+            .or_else(|| plan.totals.noise.filter(|noise| *noise > 0.0).map(|noise| -10.0 * noise.log10()))
+    };
+    let cells = rows.iter().map(|(target, own, common)| {
+        let lost = own
+            .totals
+            .latency_ms
+            .zip(common.totals.latency_ms)
+            .map(|(own, common)| 100.0 * (common / own - 1.0));
+        let integers =
+            |plan: &Plan| plan.nodes.iter().filter(|node| node.precision.has_integer_activations()).count();
+        vec![
+            (*target).to_owned(),
+            number(own.totals.latency_ms, 3),
+            number(common.totals.latency_ms, 3),
+            lost.map_or_else(|| "-".to_owned(), |lost| format!("{lost:+.1}")),
+            format!("{:.3}", own.totals.weight_bytes as f64 / 1e6),
+            format!("{:.3}", common.totals.weight_bytes as f64 / 1e6),
+            number(decibels(own), 1),
+            number(decibels(common), 1),
+            format!("{} / {}", integers(own), integers(common)),
+            if common.deployable { "yes" } else { "NO" }.to_owned(),
+        ]
+    });
+    let mut text = table(
+        &[
+            "target",
+            "own ms",
+            "common ms",
+            "slower %",
+            "own MB",
+            "common MB",
+            "own dB",
+            "common dB",
+            "integer nodes",
+            "deployable",
+        ],
+        cells,
+    );
+    text.push_str(
+        "\nown: the best plan for the target alone; common: one artifact that runs on all of them\n",
+    );
+    text
+}
+
 /// What differs between two plans.
 pub fn plan_diff(diff: &PlanDiff) -> String {
     if diff.is_empty() {

@@ -40,6 +40,7 @@ pub(crate) fn run(arguments: &Compare, format: Format, config: &Config) -> Resul
     let setting = Setting {
         model: &model,
         target: &target,
+        also: &[],
         pins: &[],
         arguments: &goal,
         stats: &stats,

@@ -93,7 +93,7 @@ fn make_plan(arguments: &Quantize, model: &Model, target: &Target, config: &Conf
         return Ok(super::plan::make(model, target, wish, ranges, data, device, config)?.0);
     };
     let plan = Plan::from_json(&files::read_text(path)?, &path.display().to_string())?;
-    if arguments.wish.target.is_some()
+    if !arguments.wish.target.is_empty()
         || target.device.is_some() && plan.target.name == target.capability.name
     {
         plan::verify(&plan, &model.graph, &model.hash, &target.capability)?;

@@ -106,6 +106,9 @@ crate::codes! {
         "The one integer arithmetic that every backend must equal has no rule for this operator, or for these types \
          and operands, so no device could run it in integers with a known result.",
         "Nothing has to change: the node runs in float, with conversions around it.";
+    TARGET = "CAP-TARGET", "another target does not run it",
+        "One artifact is planned for several targets, and one of them does not run this node natively at this precision.",
+        "Plan that target apart, or pin the node at a precision that all of them run.";
     PARTITION = "CAP-PARTITION", "behind a node that runs elsewhere",
         "The device runs one connected part of a model: what follows a node that runs elsewhere must run elsewhere too.",
         "Remove the node that the message names, or move it to the end of the model.";

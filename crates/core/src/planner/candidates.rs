@@ -1,7 +1,7 @@
 //! Candidates: what the processors of a target say to a node at each precision of a strategy.
 
 use super::{Request, eligible};
-use crate::capability::{NodeQuery, Processor, Reason, Support, Verdict, reasons};
+use crate::capability::{Capability, NodeQuery, Processor, Reason, Support, Verdict, reasons};
 use crate::cost::{self, Cost, Estimate};
 use crate::error::Result;
 use crate::ir::Node;
@@ -119,6 +119,7 @@ fn ask(
         return Ok(candidate);
     }
     candidate.banned = eligible::obstacles(request, activation, node, precision)?;
+    candidate.banned.extend(elsewhere(request, activation, node, precision));
     if let Some(rule) = candidate.verdict.rule.as_deref().and_then(|id| processor.rule(id)) {
         if precision.has_integer_activations()
             && let (Some(form), Some(scheme)) = (&rule.activations, activation)
@@ -147,6 +148,39 @@ fn ask(
         }
     }
     Ok(candidate)
+}
+
+/// The targets that must run the same artifact and do not run the node natively at this precision. Single precision is
+/// what every artifact falls back to, so there it is enough that the target runs it at all.
+fn elsewhere(
+    request: &Request<'_>,
+    activation: Option<Scheme>,
+    node: &Node,
+    precision: Precision,
+) -> Vec<Reason> {
+    let needed = if precision == Precision::F32 { Support::Emulated } else { Support::Native };
+    let query = NodeQuery::new(request.graph, node, precision);
+    let runs = |processor: &Processor| {
+        let verdict = processor.judge(&query);
+        let form = verdict.rule.as_deref().and_then(|id| processor.rule(id)?.activations.as_ref());
+        let takes = |scheme: Scheme| form.is_none_or(|form| form.dtypes.contains(&scheme.dtype));
+        verdict.support >= needed && (!precision.has_integer_activations() || activation.is_none_or(takes))
+    };
+    let refuses = |target: &&Capability| !node.op.is_conversion() && !target.processors.iter().any(runs);
+    request
+        .also
+        .iter()
+        .filter(refuses)
+        .map(|target| Reason {
+            code: reasons::TARGET.into(),
+            rule: None,
+            message: format!(
+                "{} does not run it natively at {precision}, and must run the same artifact",
+                target.name
+            ),
+            fix: None,
+        })
+        .collect()
 }
 
 /// The index of the best candidate: the first native one; else the first emulated float, since emulated integers are

@@ -63,6 +63,7 @@ fn make(
         ranges: Some(ranges),
         goal: None,
         figures: None,
+        also: &[],
         weight_rule: WeightRule::AbsMax,
         bias_correction: false,
     })
@@ -273,6 +274,7 @@ fn a_pin_on_no_node_is_answered_with_the_nearest() {
         ranges: None,
         goal: None,
         figures: None,
+        also: &[],
         weight_rule: WeightRule::AbsMax,
         bias_correction: false,
     })

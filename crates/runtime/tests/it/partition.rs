@@ -79,6 +79,7 @@ fn planned(graph: &Graph, target: &Capability) -> Plan {
         ranges: Some(&Wide),
         goal: None,
         figures: None,
+        also: &[],
         weight_rule: WeightRule::AbsMax,
         bias_correction: false,
     })
