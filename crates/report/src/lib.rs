@@ -20,7 +20,9 @@ pub use capability::capability;
 pub use checked::{CheckReport, NodeReport, TargetReport};
 pub use compare::{Comparison, LayerRow, PlanRow, StrategyRow, comparison};
 pub use html::html;
+pub use junit::junit;
 pub use plan::{explained, explained_node, front, hindrances, plan, plan_diff, shared, why};
+pub use sarif::sarif;
 
 /// A table with `headings`; columns whose cells are all numbers are aligned to the right.
 pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {

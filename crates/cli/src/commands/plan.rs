@@ -8,8 +8,7 @@ use fewbit_core::plan::{Axis, Plan, Precision, Strategy};
 use serde::Serialize;
 
 use crate::args::{
-    DataArguments, DeviceArguments, Format, MakePlan, Plan as Arguments, PlanArguments, PlanCommand,
-    RangeArguments,
+    DataArguments, DeviceArguments, Format, Plan as Arguments, PlanArguments, PlanDiff, RangeArguments,
 };
 use crate::config::Config;
 use crate::failure::Usage;
