@@ -151,6 +151,9 @@ pub(crate) struct Check {
     /// Precision to aim for.
     #[arg(long, value_enum, default_value_t = StrategyArgument::W8a8)]
     pub(crate) strategy: StrategyArgument,
+    /// Threads of one inference on an attached device, whose latency is measured (default: all processors).
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
     /// List every node, not only those that do not run natively.
     #[arg(long)]
     pub(crate) all: bool,

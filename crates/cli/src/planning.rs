@@ -6,7 +6,7 @@ use fewbit_core::backend::{Availability, Device};
 use fewbit_core::capability::{Capability, Reason, Support, reasons};
 use fewbit_core::lower::lower;
 use fewbit_core::plan::{Plan, Precision, Strategy};
-use fewbit_core::planner::{Request, plan};
+use fewbit_core::planner::{self, Island, Request, plan};
 use fewbit_core::quant::weights::WeightRule;
 use fewbit_core::quant::{Ranges, Scheme};
 use fewbit_core::{CoreError, CoreErrorKind, target};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::args::DeviceArguments;
 use crate::config::Config;
 use crate::devices;
+use crate::figures::{Latencies, Measured};
 use crate::model::Model;
 
 /// A target, with the device itself where it is attached.
@@ -129,6 +130,30 @@ pub(crate) fn make(
     fewbit_core::plan::verify(&plan, &model.graph, &model.hash, target)
         .context("the planner made a plan that its own check refuses")?;
     Ok(plan)
+}
+
+/// What check says of a plan beside its nodes.
+pub(crate) struct Prediction {
+    pub(crate) plan: Plan,
+    /// Connected groups of integer nodes, each against float.
+    pub(crate) islands: Vec<Island>,
+}
+
+/// The plan with its latency measured node by node where the target is attached, else modelled.
+pub(crate) fn predict(model: &Model, target: &Target, wish: &Wish<'_>, threads: usize) -> Result<Prediction> {
+    let plan = make(model, &target.capability, wish, None)?;
+    let mut measured = None;
+    if let Some(device) = target.device.as_ref().filter(|_| plan.deployable && model.is_float()) {
+        let base = make(model, &target.capability, wish, Some(&AnyRange))?.choices();
+        let allowed = planner::allowed(&request(model, &target.capability, wish, Some(&AnyRange)))?;
+        let latencies = Latencies::measure(model, device.as_ref(), threads, &base, &allowed)?;
+        measured = Some(Measured::new(Some(latencies), None, &base));
+    }
+    let mut request = request(model, &target.capability, wish, None);
+    request.figures = measured.as_ref().map(|measured| measured as &dyn planner::Figures);
+    let plan = if measured.is_some() { planner::plan(&request)? } else { plan };
+    let islands = planner::islands(&request, &plan);
+    Ok(Prediction { plan, islands })
 }
 
 /// Nodes that the attached device runs worse than its document says, with why: the document and the device must agree,

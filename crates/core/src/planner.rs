@@ -13,6 +13,7 @@ mod candidates;
 mod eligible;
 mod figures;
 mod finish;
+mod islands;
 mod mixed;
 mod scales;
 
@@ -29,6 +30,7 @@ use crate::quant::{Ranges, Scheme, Symmetry};
 
 use candidates::Candidate;
 pub use figures::Figures;
+pub use islands::{Island, islands};
 
 /// What to plan.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of graphs and devices. Three ideas, each in its module. Neighbours in a neural network form nearly a
 //! chain, so without limits the best choices are found exactly by eliminating one decision after the other
-//! ([`eliminate`]; Bertelè and Brioschi 1972, Dechter 1999). Limits get prices (Lagrangian relaxation, Geoffrion 1974;
+//! (module `eliminate`; Bertelè and Brioschi 1972, Dechter 1999). Limits get prices (Lagrangian relaxation, Geoffrion 1974;
 //! `dual`): every price gives a bound below which no solution lies, and choices that are repaired into a solution
 //! (`repair`). What is left between the two is closed by branching on decisions about which the prices disagree
 //! (`search`). Everything is deterministic: the same problem gives the same answer.

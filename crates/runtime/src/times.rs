@@ -37,7 +37,12 @@ impl ProgramTimes {
     }
 }
 
-/// Measures `program` on `device`: medians over `iterations` runs after some that warm up.
+/// Time that the measured runs of one program may take; long ones run less often, but never fewer than [`FEWEST`].
+const BUDGET_US: f64 = 600_000.0;
+/// Runs of a program that is measured at least.
+const FEWEST: usize = 7;
+
+/// Measures `program` on `device`: medians over at most `iterations` runs after some that warm up.
 ///
 /// # Errors
 /// What the device says.
@@ -63,10 +68,13 @@ pub fn program_times(
         .map(|spec| Tensor::zeros(spec.dtype, &spec.extents))
         .collect::<Result<Vec<_>>>()?;
     let (mut profiled, mut plain) = (profiled.context()?, plain.context()?);
-    for _ in 0..iterations.div_ceil(4).max(3) {
+    let warm_up = Instant::now();
+    for _ in 0..3 {
         profiled.run(&inputs, &mut outputs)?;
         plain.run(&inputs, &mut outputs)?;
     }
+    let pair_us = warm_up.elapsed().as_secs_f64() * 1e6 / 3.0;
+    let iterations = iterations.min(((BUDGET_US / pair_us) as usize).max(FEWEST));
     let mut runs = Vec::with_capacity(iterations);
     let mut steps: Vec<(String, Vec<u64>)> = Vec::new();
     // In turns, so that what disturbs one disturbs the other.

@@ -3,15 +3,16 @@
 use anyhow::Result;
 use fewbit_core::capability::{Reason, Support};
 use fewbit_core::plan::{Plan, Precision};
+use fewbit_core::planner::Island;
 use fewbit_report::{CheckReport, NodeReport, TargetReport};
 use serde::Serialize;
 
-use crate::args::{Check, Format, StrategyArgument};
+use crate::args::{Check, DeviceArguments, Format, StrategyArgument};
 use crate::config::Config;
 use crate::failure::Usage;
 use crate::model::Model;
-use crate::planning::{self, Target, Wish};
-use crate::{Answer, output};
+use crate::planning::{self, Prediction, Target, Wish};
+use crate::{Answer, devices, output};
 
 /// Nodes of one kind and fate that are named; `--all` names the others too.
 const NAMES: usize = 6;
@@ -31,7 +32,13 @@ struct Checked {
     weight_bytes: u64,
     activation_bytes: u64,
     latency_ms: Option<f64>,
+    /// Whether every node's latency was measured on the attached device; else it is modelled.
+    latency_measured: bool,
     energy_mj: Option<f64>,
+    /// Conversions and copies of activations.
+    conversions: usize,
+    /// Connected groups of integer nodes that are predicted to take longer than the same nodes in float.
+    slower_islands: Vec<Island>,
     nodes: Vec<Node>,
 }
 
@@ -59,9 +66,10 @@ pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<
             .into());
     }
     let wish = Wish { strategy: arguments.strategy.into(), pins: &[] };
+    let threads = devices::threads(&DeviceArguments { backend: None, threads: arguments.threads }, config);
     let mut all = Vec::new();
     for name in names {
-        all.push(check(&model, &Target::open(name, config)?, &wish)?);
+        all.push(check(&model, &Target::open(name, config)?, &wish, threads)?);
     }
     let answer = if all.iter().all(|checked| checked.deployable) { Answer::Yes } else { Answer::No };
     if matches!(format, Format::Sarif | Format::Junit) {
@@ -91,8 +99,8 @@ pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<
     Ok(answer)
 }
 
-fn check(model: &Model, target: &Target, wish: &Wish<'_>) -> Result<Checked> {
-    let plan = planning::make(model, &target.capability, wish, None)?;
+fn check(model: &Model, target: &Target, wish: &Wish<'_>, threads: usize) -> Result<Checked> {
+    let Prediction { plan, islands } = planning::predict(model, target, wish, threads)?;
     let live = planning::disagreements(model, target, wish)?;
     let first = target.capability.processors.first().map(|processor| processor.id.clone());
     let wanted = wish.strategy.precision();
@@ -132,7 +140,7 @@ fn check(model: &Model, target: &Target, wish: &Wish<'_>) -> Result<Checked> {
         }
     }
     let count = |support| nodes.iter().filter(|node| node.verdict == support).count();
-    let Plan { problems, totals, .. } = plan;
+    let Plan { problems, totals, boundaries, .. } = plan;
     Ok(Checked {
         target: target.capability.name.clone(),
         title: target.capability.title.clone(),
@@ -145,7 +153,10 @@ fn check(model: &Model, target: &Target, wish: &Wish<'_>) -> Result<Checked> {
         weight_bytes: totals.weight_bytes,
         activation_bytes: totals.activation_bytes,
         latency_ms: totals.latency_ms,
+        latency_measured: totals.latency_ms.is_some() && totals.measured == nodes.len(),
         energy_mj: totals.energy_mj,
+        conversions: boundaries.len(),
+        slower_islands: islands.into_iter().filter(Island::is_slower).collect(),
         nodes,
     })
 }
@@ -193,14 +204,25 @@ fn render(model: &Model, checked: &Checked, all: bool) -> String {
     }
     text.push_str(&format!("  {}\n", counts.join(", ")));
     text.push_str(&format!(
-        "  weights {:.2} MB, activations at least {:.0} kB, estimated {} and {}\n",
+        "  weights {:.2} MB, activations at least {:.0} kB, {} conversions, {} {} and {}\n",
         checked.weight_bytes as f64 / 1e6,
         checked.activation_bytes as f64 / 1e3,
+        checked.conversions,
+        if checked.latency_measured { "predicted from measured nodes" } else { "estimated" },
         figure(checked.latency_ms, "ms"),
         figure(checked.energy_mj, "mJ"),
     ));
     for problem in &checked.problems {
         text.push_str(&reason(problem, "  "));
+    }
+    for island in &checked.slower_islands {
+        let (first, others) = (&island.nodes[0], island.nodes.len() - 1);
+        let others = if others > 0 { format!(" and {others} after it") } else { String::new() };
+        text.push_str(&format!(
+            "  slower than float: {first}{others}, {:.1} µs in integers with their conversions, {:.1} in float\n",
+            island.integer_us.unwrap_or(0.0),
+            island.float_us.unwrap_or(0.0)
+        ));
     }
     let mut groups: Vec<(&Node, Vec<&str>)> = Vec::new();
     for node in checked.nodes.iter().filter(|node| all || node.shown) {

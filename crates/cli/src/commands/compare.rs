@@ -105,7 +105,9 @@ pub(crate) fn run(arguments: &Compare, format: Format, config: &Config) -> Resul
             limits.insert(Axis::Latency, SLOWER * latency);
         }
         let goal = Goal { minimize: Axis::Error, limits, precisions: search.precisions().to_vec() };
-        match search.best_for(&goal) {
+        let without_latency = Goal { limits: IndexMap::from([(Axis::Size, limit)]), ..goal.clone() };
+        // Where few bits are slower whatever the plan, the size is what was asked for.
+        match search.best_for(&goal).or_else(|_| search.best_for(&without_latency)) {
             Ok(plan) => {
                 shown = Some(plan.clone());
                 comparison.rows.push(row(&name, &model, &search, &plan, None)?);

@@ -11,6 +11,8 @@ use super::eliminate::{Best, Costs, Eliminator};
 const STEPS: usize = 60;
 /// Steps that may fail to improve the bound before they are made half as long.
 const PATIENCE: usize = 5;
+/// Steps in search of a contradiction between limits.
+const CONTRADICTION_STEPS: u32 = 40;
 /// Relative change of the bound that counts.
 const CLOSE: f64 = 1e-10;
 
@@ -155,6 +157,9 @@ impl<'a> Relaxation<'a> {
             1 => self.walk(prices[0], domains, enough),
             _ => self.climb(prices, domains, enough, steps),
         };
+        if enough.is_infinite() && self.limited.len() > 1 && self.contradicts(domains) {
+            return Ascent { bound: f64::INFINITY, ..ascent };
+        }
         // Every solution costs at most `most`: a bound above that says that there is none.
         if ascent.bound > self.most * (1.0 + 1e-6) + 1e-9 {
             return Ascent { bound: f64::INFINITY, ..ascent };
@@ -225,6 +230,40 @@ impl<'a> Relaxation<'a> {
                 high = point;
             }
         }
+    }
+
+    /// Whether the limits contradict each other within the domains: some weights of them for which even the least
+    /// weighted sum of excesses is above zero. That no weights are found proves nothing.
+    fn contradicts(&mut self, domains: &Domains) -> bool {
+        let mut weights = vec![1.0 / self.limited.len() as f64; self.limited.len()];
+        for step in 1..=CONTRADICTION_STEPS {
+            let best = self.least(0.0, &weights, domains);
+            let kept: f64 = self
+                .limited
+                .iter()
+                .zip(&weights)
+                .map(|((_, limit, scale), weight)| weight * (limit + limit.abs() * super::TOLERANCE) / scale)
+                .sum();
+            if best.bound > kept + kept.abs() * super::TOLERANCE {
+                return true;
+            }
+            let Some(totals) = self.problem.totals(&best.choices) else { return false };
+            let excess: Vec<f64> =
+                self.limited.iter().map(|(axis, limit, scale)| (totals[*axis] - limit) / scale).collect();
+            if excess.iter().all(|excess| *excess <= super::TOLERANCE) {
+                return false;
+            }
+            // Weight moves to the limits that are exceeded.
+            let largest = excess.iter().fold(0.0f64, |largest, excess| largest.max(excess.abs()));
+            for (weight, excess) in weights.iter_mut().zip(&excess) {
+                *weight *= (excess / largest / f64::from(step).sqrt()).exp();
+            }
+            let sum: f64 = weights.iter().sum();
+            for weight in &mut weights {
+                *weight /= sum;
+            }
+        }
+        false
     }
 
     /// Several limits.

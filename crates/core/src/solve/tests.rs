@@ -206,3 +206,24 @@ fn nothing_to_decide_costs_nothing() {
     let Outcome::Solved(solution) = solve(&empty, &EXACT).unwrap() else { panic!("expected a solution") };
     assert_eq!((solution.choices, solution.totals), (vec![], vec![0.0, 0.0]));
 }
+
+#[test]
+fn limits_that_contradict_each_other_are_found_out() {
+    let mut problem = network(100, 6);
+    let uniform = problem.totals(&[2; 100]).unwrap();
+    // Each limit alone can be kept; together they ask for fewer bits and for less error.
+    problem.limits = vec![None, Some(0.6 * uniform[1]), Some(0.1 * uniform[2])];
+    for axis in [1, 2] {
+        let mut limits = problem.limits.clone();
+        limits[3 - axis] = None;
+        let alone =
+            solve(&Problem { limits, ..problem.clone() }, &Options { gap: 0.05, nodes: 2_000 }).unwrap();
+        assert!(matches!(alone, Outcome::Solved(_)), "limit {axis} alone");
+    }
+    let Outcome::Infeasible { axis: Some(axis), least } =
+        solve(&problem, &Options { gap: 0.05, nodes: 2_000 }).unwrap()
+    else {
+        panic!("expected a contradiction")
+    };
+    assert!(least > problem.limits[axis].unwrap());
+}
