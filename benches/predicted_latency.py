@@ -50,7 +50,8 @@ def samples(path, shapes, folder):
         if value.name in given:
             dims = [int(extent) for extent in given[value.name].split(",")]
         kind = TYPES[value.type.tensor_type.elem_type]
-        shape = [4 * dims[0], *dims[1:]]
+        dims = [extent or 1 for extent in dims]
+        shape = [4 * dims[0], *dims[1:]] if dims else [4]
         array = random.standard_normal(shape) if kind == np.float32 else random.integers(0, 2, shape)
         np.save(os.path.join(data, f"{value.name}.npy"), array.astype(kind))
     return data

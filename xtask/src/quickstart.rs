@@ -45,6 +45,12 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     say("Is it faster? Both in turns, one thread.");
     tour.show(&["bench", model, quantized, "--threads", "1"])?;
 
+    say("How do all strategies compare, with plans of mixed precision? A page to open in a browser.");
+    let page = "target/quickstart/digits.html";
+    let measured =
+        ["compare", model, "--gate-data", evaluation, "--threads", "1", "--sizes", "80%,65%", "--html", page];
+    tour.show(&[&measured[..], &data].concat())?;
+
     let accuracy = tour.ask(&against)?;
     let times = tour.ask(&["bench", model, quantized, "--threads", "1"])?;
     table(&accuracy, &times)

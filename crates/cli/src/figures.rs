@@ -8,6 +8,7 @@ use fewbit_core::ir::DType;
 use fewbit_core::lower::{Choices, lower};
 use fewbit_core::plan::{BoundaryKind, Precision};
 use fewbit_core::planner::{Allowed, Figures};
+use fewbit_core::quant::QuantParams;
 use fewbit_runtime::times::{conversion_times, program_times};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -67,7 +68,7 @@ impl Latencies {
         let mut this = Self { processor, ..Self::default() };
         let bar = progress::bar("latency", precisions.len());
         for precision in precisions {
-            let choices = everywhere(base, allowed, precision);
+            let choices = everywhere(model, base, allowed, precision);
             let program = lower(&model.graph, &choices)?;
             let times = program_times(&program, device, threads, ITERATIONS)?;
             // What a run takes beyond its steps is spread over the nodes.
@@ -98,8 +99,24 @@ impl Latencies {
 }
 
 /// The base with every node at `precision` that may have it; where activations are float, the others are too.
-fn everywhere(base: &Choices, allowed: &IndexMap<String, Vec<Allowed>>, precision: Precision) -> Choices {
+///
+/// The base knows parameters only of values that it quantizes. Times do not depend on them, so here every value has the
+/// same.
+fn everywhere(
+    model: &Model,
+    base: &Choices,
+    allowed: &IndexMap<String, Vec<Allowed>>,
+    precision: Precision,
+) -> Choices {
     let mut choices = base.clone();
+    let dtype = base.activations.values().next().map_or(DType::U8, |(dtype, _)| *dtype);
+    let params = QuantParams::per_tensor(1.0 / 32.0, if dtype == DType::U8 { 128 } else { 0 });
+    for id in model.graph.value_ids() {
+        let value = model.graph.value(id);
+        if value.dtype == Some(DType::F32) && value.constant.is_none() {
+            choices.activations.insert(value.name.clone(), (dtype, params.clone()));
+        }
+    }
     for (name, options) in allowed {
         let chosen = if options.iter().any(|option| option.precision == precision) {
             precision

@@ -148,6 +148,15 @@ fn matrix<T: Copy>(input: &[T], offset: usize, rows: Axis, columns: Axis, out: &
         }
         return;
     }
+    // Few channels of an image, as every model of pictures begins: one pass over the pixels, several planes at once.
+    if rows.step == 1 {
+        match columns.extent {
+            2 => return interleave::<T, 2>(&input[offset..], rows.extent, columns.step, out),
+            3 => return interleave::<T, 3>(&input[offset..], rows.extent, columns.step, out),
+            4 => return interleave::<T, 4>(&input[offset..], rows.extent, columns.step, out),
+            _ => {}
+        }
+    }
     for top in (0..rows.extent).step_by(TILE) {
         for left in (0..columns.extent).step_by(TILE) {
             let right = (left + TILE).min(columns.extent);
@@ -159,5 +168,14 @@ fn matrix<T: Copy>(input: &[T], offset: usize, rows: Axis, columns: Axis, out: &
                 }
             }
         }
+    }
+}
+
+/// Interleaves `N` planes that begin `step` elements apart.
+fn interleave<T: Copy, const N: usize>(input: &[T], elements: usize, step: usize, out: &mut [T]) {
+    let planes: [&[T]; N] = std::array::from_fn(|plane| &input[plane * step..][..elements]);
+    let (pixels, _) = out.as_chunks_mut::<N>();
+    for (at, pixel) in pixels.iter_mut().enumerate() {
+        *pixel = std::array::from_fn(|plane| planes[plane][at]);
     }
 }

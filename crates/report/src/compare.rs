@@ -130,7 +130,7 @@ pub fn comparison(comparison: &Comparison) -> String {
             number(row.memory_bytes.map(|bytes| bytes as f64 / 1e6), 2),
             number(row.top1, 2),
             number(row.agreement, 2),
-            number(row.sqnr_db, 1),
+            decibels(row.sqnr_db),
         ],
     });
     let mut text = format!(
@@ -150,7 +150,8 @@ pub fn comparison(comparison: &Comparison) -> String {
         comparison.samples
     ));
     text.push_str(
-        "ms, memory and accuracy are measured; pred. ms and mJ are modelled from the target's figures\n",
+        "ms, memory and accuracy are measured; pred. ms is the sum over the nodes, each measured alone where the device is \
+         attached; mJ by the target's figures\n",
     );
     for row in &comparison.rows {
         if let Some(why) = &row.refused {
@@ -161,6 +162,15 @@ pub fn comparison(comparison: &Comparison) -> String {
         text.push_str(&format!("note: {note}\n"));
     }
     text
+}
+
+/// Decibels as people read them; `exact` where nothing differs, which measuring caps at 200.
+pub(crate) fn decibels(value: Option<f64>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) if value >= 200.0 => "exact".to_owned(),
+        Some(value) => format!("{value:.1}"),
+    }
 }
 
 #[cfg(test)]

@@ -91,11 +91,12 @@ fn strategies(page: &mut String, rows: &[StrategyRow]) {
             number(row.memory_bytes.map(|bytes| bytes as f64 / 1e6), 2),
             number(row.top1, 2),
             number(row.agreement, 2),
-            number(row.sqnr_db, 1),
+            crate::compare::decibels(row.sqnr_db),
         );
     }
     page.push_str("</tbody></table></div>\n<p class=\"sub\">“front”: no other strategy is smaller and more accurate. \
-         Time (ms), memory and accuracy are measured; predicted ms and mJ are modelled from the target’s figures.</p>\n");
+         Time (ms), memory and accuracy are measured; predicted ms is the sum over the nodes, each measured alone where the \
+         device is attached; mJ by the target’s figures.</p>\n");
 }
 
 const WIDTH: f64 = 520.0;
@@ -258,10 +259,10 @@ fn layers(page: &mut String, layers: &[LayerRow]) {
         let time = layer.us.unwrap_or(0.0);
         let _ = writeln!(
             page,
-            "<tr><th scope=\"row\">{}</th><td>{:.2e}</td><td class=\"cell\">{}</td><td>{}</td><td class=\"cell\">{}</td>\
+            "<tr><th scope=\"row\">{}</th><td>{}</td><td class=\"cell\">{}</td><td>{}</td><td class=\"cell\">{}</td>\
              <td>{:.1}</td></tr>",
             escape(&layer.node),
-            layer.noise,
+            if layer.noise > 0.0 { format!("{:.2e}", layer.noise) } else { "0".to_owned() },
             bar(layer.noise / most_noise, "noise"),
             layer.us.map_or_else(|| "–".to_owned(), |us| format!("{us:.1}")),
             bar(time / most_time.max(f64::MIN_POSITIVE), "time"),

@@ -34,7 +34,9 @@ pub fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> 
         .map(|column| {
             !rows.is_empty()
                 && rows.iter().filter_map(|row| row.get(column)).all(|cell| {
-                    cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+')
+                    cell.is_empty()
+                        || cell == "exact"
+                        || cell.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+')
                 })
         })
         .collect();

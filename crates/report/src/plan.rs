@@ -270,6 +270,9 @@ pub fn explained_node(plan: &Plan, node: &Assignment) -> String {
     text
 }
 
+/// Differences of time below this, in microseconds, are not worth a word.
+const LEAST_US: f64 = 0.05;
+
 /// Why a node has its assignment, in one sentence: what allows it, and what the next best choice would change.
 pub fn why(node: &Assignment) -> String {
     let mut text = match (&node.rule, node.pinned) {
@@ -285,6 +288,7 @@ pub fn why(node: &Assignment) -> String {
         let differences: Vec<String> = other
             .difference
             .iter()
+            .filter(|(axis, difference)| **axis != Axis::Latency || difference.abs() >= LEAST_US / 1e3)
             .map(|(axis, difference)| {
                 let sign = if *difference < 0.0 { "-" } else { "+" };
                 let amount = difference.abs();

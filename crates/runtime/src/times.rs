@@ -2,6 +2,7 @@
 //!
 //! A node's time is measured where it runs, inside its program, so that caches are as warm or cold as they will be.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use fewbit_core::backend::{CompileOptions, Device};
@@ -13,7 +14,8 @@ use indexmap::IndexMap;
 /// Median times of one program.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProgramTimes {
-    /// Microseconds of each step by the node that it belongs to; steps of one node are added up.
+    /// Microseconds of each step by the node that it belongs to; steps of one node are added up, and a change of layout
+    /// counts to the node that needs it.
     pub nodes: IndexMap<String, f64>,
     /// Microseconds of a whole run, without the profile.
     pub run_us: f64,
@@ -41,8 +43,13 @@ impl ProgramTimes {
 const BUDGET_US: f64 = 600_000.0;
 /// Runs of a program that is measured at least.
 const FEWEST: usize = 7;
+/// Time that short programs run for however few runs are asked for: clocks and branch predictors settle meanwhile.
+const SETTLED_US: f64 = 30_000.0;
+/// Runs of one program before the other's turn.
+const TURN: usize = 7;
 
-/// Measures `program` on `device`: medians over at most `iterations` runs after some that warm up.
+/// Measures `program` on `device`: medians over about `iterations` runs after some that warm up, more of short programs
+/// and fewer of long ones.
 ///
 /// # Errors
 /// What the device says.
@@ -74,25 +81,40 @@ pub fn program_times(
         plain.run(&inputs, &mut outputs)?;
     }
     let pair_us = warm_up.elapsed().as_secs_f64() * 1e6 / 3.0;
-    let iterations = iterations.min(((BUDGET_US / pair_us) as usize).max(FEWEST));
+    let most = ((BUDGET_US / pair_us) as usize).max(FEWEST);
+    let iterations = iterations.max((SETTLED_US / pair_us) as usize).min(most);
+    let names: HashSet<&str> = program.nodes().map(|(_, node)| node.name.as_str()).collect();
+    let is_part = |step: &str| names.contains(step) || step.split('+').all(|part| names.contains(part));
     let mut runs = Vec::with_capacity(iterations);
     let mut steps: Vec<(String, Vec<u64>)> = Vec::new();
-    // In turns, so that what disturbs one disturbs the other.
-    for _ in 0..iterations {
-        let start = Instant::now();
-        plain.run(&inputs, &mut outputs)?;
-        runs.push(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        profiled.run(&inputs, &mut outputs)?;
-        for (at, time) in profiled.profile().into_iter().enumerate() {
-            if steps.len() <= at {
-                steps.push((time.node, Vec::with_capacity(iterations)));
+    // In turns, so that what disturbs one disturbs the other; several runs a turn, so that most find their own weights
+    // in the caches, as the model alone does.
+    while runs.len() < iterations {
+        for _ in 0..TURN {
+            let start = Instant::now();
+            plain.run(&inputs, &mut outputs)?;
+            runs.push(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+        for _ in 0..TURN {
+            profiled.run(&inputs, &mut outputs)?;
+            for (at, time) in profiled.profile().into_iter().enumerate() {
+                if steps.len() <= at {
+                    steps.push((time.node, Vec::with_capacity(iterations)));
+                }
+                steps[at].1.push(time.nanoseconds);
             }
-            steps[at].1.push(time.nanoseconds);
         }
     }
     let mut nodes = IndexMap::new();
+    // A step that is none of the program's nodes prepares what the next one reads: another layout of a value.
+    let mut before = 0.0;
     for (node, mut times) in steps {
-        *nodes.entry(node).or_insert(0.0) += median(&mut times);
+        let us = median(&mut times);
+        if is_part(&node) {
+            *nodes.entry(node).or_insert(0.0) += us + std::mem::take(&mut before);
+        } else {
+            before += us;
+        }
     }
     Ok(ProgramTimes { nodes, run_us: median(&mut runs) })
 }
