@@ -10,6 +10,7 @@ mod preprocess;
 use std::path::{Path, PathBuf};
 
 use fewbit_core::ir::{DType, Tensor};
+use sha2::{Digest, Sha256};
 
 pub use npy::{encode_npy, read_npy};
 pub use preprocess::{Channels, Layout, Preprocess};
@@ -139,6 +140,24 @@ impl Dataset {
     /// Whether samples are pictures, so that the doctor's looks at pictures make sense.
     pub fn is_pictures(&self) -> bool {
         !matches!(self.source, Source::Arrays(_))
+    }
+
+    /// SHA-256 of the first `limit` samples as the model gets them and of their labels, as hexadecimal digits: what was
+    /// measured on them holds for the same hash alone.
+    ///
+    /// # Errors
+    /// As [`Dataset::sample`].
+    pub fn content_hash(&self, limit: usize) -> Result<String> {
+        let mut digest = Sha256::new();
+        for index in 0..self.len().min(limit) {
+            let sample = self.sample(index)?;
+            for tensor in &sample.inputs {
+                digest.update(format!("{}{:?}", tensor.dtype(), tensor.extents()));
+                digest.update(tensor.bytes());
+            }
+            digest.update(format!("{:?}", sample.label));
+        }
+        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Reads sample `index`.

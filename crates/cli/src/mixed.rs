@@ -391,17 +391,16 @@ fn find_sensitivity(
     };
     let data = setting.data.data.as_ref().or(config.data.as_ref());
     let samples = if data.is_some() { arguments.sensitivity_samples } else { 0 };
-    let place = data.map_or_else(String::new, |path| path.display().to_string());
-    let subject = cache::hash(&[
-        &format!("{:?} {:?}", base.activations, base.weight_rule),
-        &place,
-        &format!("{:?}", setting.data.preprocess),
-        &samples.to_string(),
-    ]);
+    let subject = |data: &str| {
+        cache::hash(&[&format!("{:?} {:?}", base.activations, base.weight_rule), data, &samples.to_string()])
+    };
     if samples == 0 {
+        let subject = subject("");
         let of_node = |node: &Node| precisions(&node.name);
         return Ok(sensitivity::estimate(&model.graph, &model.hash, &subject, base, stats, &of_node)?);
     }
+    let dataset = crate::commands::dataset(setting.data, &crate::model::input_specs(&model.graph), config)?;
+    let subject = subject(&dataset.content_hash(samples)?);
     let file: Option<PathBuf> =
         arguments.sensitivity.clone().or_else(|| cache::file("sensitivity", &[&model.hash, &subject]));
     let known = match &file {
@@ -413,7 +412,6 @@ fn find_sensitivity(
         }
         _ => None,
     };
-    let dataset = crate::commands::dataset(setting.data, &crate::model::input_specs(&model.graph), config)?;
     let mut changes = Vec::new();
     for name in allowed.keys() {
         let own = base.precisions.get(name).copied().unwrap_or(Precision::F32);

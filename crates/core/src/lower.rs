@@ -18,7 +18,7 @@ use crate::quant::weights::{WeightRule, quantize_operand};
 use crate::quant::{QuantParams, Scheme};
 
 /// What a plan decides about a graph.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Choices {
     /// The precision of each node by name; a node that is not listed stays in float.
     pub precisions: IndexMap<String, Precision>,

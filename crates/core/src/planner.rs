@@ -223,16 +223,19 @@ impl Planned<'_> {
     }
 }
 
-/// The form of quantized activations: the one that the target prefers, unless other targets must run the same artifact
-/// and do not take it; then the first that all take, symmetric if any of them is.
+/// The form of quantized activations: the one that the target prefers. Where other targets must run the same artifact,
+/// the one that most prefer of those that all take, symmetric if any asks for that; whichever target is planned for, the
+/// answer is the same.
 fn activation_scheme(request: &Request<'_>) -> Option<Scheme> {
-    let forms = |target: &Capability| -> Vec<Scheme> {
-        target.processors.iter().filter_map(|processor| processor.activations.as_ref()?.scheme()).collect()
-    };
-    let own = forms(request.target);
-    let first = *own.first()?;
+    let all: Vec<&Capability> = std::iter::once(request.target).chain(request.also).collect();
+    let preferred: Vec<Scheme> = all
+        .iter()
+        .filter_map(|target| {
+            target.processors.iter().find_map(|processor| processor.activations.as_ref()?.scheme())
+        })
+        .collect();
     if request.also.is_empty() {
-        return Some(first);
+        return preferred.first().copied();
     }
     let takes = |target: &Capability, dtype: DType| {
         target
@@ -241,11 +244,13 @@ fn activation_scheme(request: &Request<'_>) -> Option<Scheme> {
             .flat_map(|processor| &processor.rules)
             .any(|rule| rule.activations.as_ref().is_some_and(|form| form.dtypes.contains(&dtype)))
     };
-    let others: Vec<Scheme> = request.also.iter().flat_map(forms).collect();
-    let all = || std::iter::once(request.target).chain(request.also);
-    let common = own.iter().chain(&others).find(|scheme| all().all(|target| takes(target, scheme.dtype)))?;
-    let symmetric = own.iter().chain(&others).any(|scheme| scheme.symmetry == Symmetry::Symmetric);
-    Some(Scheme { symmetry: if symmetric { Symmetry::Symmetric } else { common.symmetry }, ..*common })
+    let votes = |scheme: &Scheme| preferred.iter().filter(|other| other.dtype == scheme.dtype).count();
+    let common = preferred
+        .iter()
+        .filter(|scheme| all.iter().all(|target| takes(target, scheme.dtype)))
+        .max_by_key(|scheme| (votes(scheme), std::cmp::Reverse(scheme.dtype.name())))?;
+    let symmetric = preferred.iter().any(|scheme| scheme.symmetry == Symmetry::Symmetric);
+    Some(Scheme { symmetry: if symmetric { Symmetry::Symmetric } else { Symmetry::Affine }, ..*common })
 }
 
 struct Planner<'a> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use fewbit_calibrate::observe::{CalibrationStats, Method};
 use fewbit_core::plan::{Axis, Plan, Precision, Strategy};
+use fewbit_core::{CoreError, CoreErrorKind};
 use serde::Serialize;
 
 use crate::args::{
@@ -118,16 +119,33 @@ fn several(arguments: &Arguments, format: Format, model: &Model, config: &Config
         common.nodes.iter().map(|node| (node.node.clone(), node.precision)).collect();
     let mut rows = Vec::new();
     let mut written = Vec::new();
-    for ((target, own), number) in targets.iter().zip(owns).zip(0..) {
+    for ((target, own), number) in targets.iter().zip(owns).zip(0usize..) {
         let common = if number == 0 {
             common.clone()
         } else {
-            planning::make(
-                model,
-                &target.capability,
-                &Wish { strategy: Strategy::W8A8, pins: &pins },
-                Some(&observed),
-            )?
+            // The same artifact, as this target sees it: every node at the precision that was found for all.
+            let others: Vec<_> = targets
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| *index != number)
+                .map(|(_, target)| target.capability.clone())
+                .collect();
+            let wish = Wish { strategy: Strategy::W8A8, pins: &pins };
+            let mut request = planning::request(model, &target.capability, &wish, Some(&observed));
+            request.also = &others;
+            let seen = fewbit_core::planner::plan(&request)?;
+            if seen.choices() != common.choices() {
+                return Err(CoreError::new(
+                    CoreErrorKind::Infeasible,
+                    format!(
+                        "expected one artifact for all targets, found that {} needs other parameters than {}",
+                        target.capability.name, targets[0].capability.name
+                    ),
+                )
+                .help("plan for the two one by one, or pin the nodes that `fewbit plan-diff` names")
+                .into());
+            }
+            seen
         };
         let name = own.target.name.clone();
         let own_file = arguments.output.with_extension(format!("{name}.json"));

@@ -3,5 +3,6 @@
 mod bad_input;
 mod explained;
 mod json;
+mod mixed;
 mod program;
 mod transcripts;

@@ -73,12 +73,13 @@ impl Outcome {
     }
 }
 
-/// Runs the program, in an empty folder so that no `fewbit.toml` is read.
+/// Runs the program, in an empty folder so that no `fewbit.toml` is read, with a cache of its own.
 pub(crate) fn fewbit(arguments: &[&str]) -> Outcome {
-    let here = Folder::new();
+    let (here, cache) = (Folder::new(), Folder::new());
     let output = Command::new(env!("CARGO_BIN_EXE_fewbit"))
         .args(arguments)
         .current_dir(&here.0)
+        .env("FEWBIT_CACHE", &cache.0)
         .output()
         .expect("the program starts");
     assert_eq!(here.names(), Vec::<String>::new(), "nothing is written where nobody asked for it");

@@ -1,7 +1,9 @@
 //! Candidates: what the processors of a target say to a node at each precision of a strategy.
 
 use super::{Request, eligible};
-use crate::capability::{Capability, NodeQuery, Processor, Reason, Support, Verdict, reasons};
+use crate::capability::{
+    Capability, NodeQuery, Processor, Reason, Support, Verdict, WeightGranularity, reasons,
+};
 use crate::cost::{self, Cost, Estimate};
 use crate::error::Result;
 use crate::ir::Node;
@@ -136,15 +138,20 @@ fn ask(
             });
         }
         if precision.has_integer_weights() && node.op.has_weights() {
-            candidate.weights = rule.weights.as_ref().and_then(|form| {
-                use crate::capability::WeightGranularity;
-                let per_tensor = form.granularities.first() == Some(&WeightGranularity::PerTensor);
-                per_tensor.then(|| Scheme {
+            let others = request.also.iter().filter_map(|target| {
+                let query = NodeQuery::new(graph, node, precision);
+                target.processors.iter().find_map(|processor| {
+                    processor.judge(&query).rule.as_deref().and_then(|id| processor.rule(id))
+                })
+            });
+            let mut forms = std::iter::once(rule).chain(others).filter_map(|rule| rule.weights.as_ref());
+            candidate.weights = forms
+                .find(|form| form.granularities.first() == Some(&WeightGranularity::PerTensor))
+                .map(|form| Scheme {
                     dtype: form.dtypes.first().copied().unwrap_or(crate::ir::DType::I8),
                     symmetry: Symmetry::Symmetric,
                     granularity: Granularity::PerTensor,
-                })
-            });
+                });
         }
     }
     Ok(candidate)

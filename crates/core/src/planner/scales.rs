@@ -1,7 +1,7 @@
 //! Which quantized values share scale and zero point, and which have them fixed.
 
 use super::Planner;
-use crate::capability::{FixedScale, operands};
+use crate::capability::{FixedScale, Processor, operands};
 use crate::ir::ValueId;
 use crate::lower::keeps_parameters;
 
@@ -33,6 +33,11 @@ impl Classes {
 }
 
 impl Planner<'_> {
+    /// Processors of the other targets that must run the same artifact.
+    fn others(&self) -> impl Iterator<Item = &Processor> {
+        self.request.also.iter().flat_map(|target| &target.processors)
+    }
+
     /// The classes of this round: operators that only move elements keep the scale of what they read, and the device
     /// may bind others.
     pub(super) fn classes(&self) -> Classes {
@@ -46,7 +51,9 @@ impl Planner<'_> {
             let kind = planned.node.op.kind();
             let op = kind.as_str();
             if let (Some(scheme), false) = (self.activation, keeps_parameters(&planned.node.op))
-                && let Some(fixed) = processor.fixed_scale(op, scheme.dtype)
+                && let Some(fixed) = std::iter::once(processor)
+                    .chain(self.others())
+                    .find_map(|processor| processor.fixed_scale(op, scheme.dtype))
             {
                 for output in &planned.node.outputs {
                     classes.fixed[output.index()] = Some(fixed.clone());
@@ -57,7 +64,10 @@ impl Planner<'_> {
             let Some(candidate) = planned.candidate().filter(|_| planned.is_integer()) else { continue };
             let processor = &self.request.target.processors[candidate.processor];
             let kind = planned.node.op.kind();
-            let binds = keeps_parameters(&planned.node.op) || processor.shares_scale(kind.as_str());
+            let binds = keeps_parameters(&planned.node.op)
+                || std::iter::once(processor)
+                    .chain(self.others())
+                    .any(|processor| processor.shares_scale(kind.as_str()));
             if !binds {
                 continue;
             }

@@ -3,6 +3,7 @@
 mod capability;
 mod hostile;
 mod inference;
+mod mixed;
 mod oracle;
 mod planner;
 mod quantized;

@@ -23,7 +23,7 @@ fn plain() -> Capability {
 }
 
 /// Ranges of one width for every value except those listed.
-struct Fixed<'a> {
+pub(crate) struct Fixed<'a> {
     width: f32,
     unseen: &'a [&'a str],
 }
@@ -44,7 +44,7 @@ impl Ranges for Fixed<'_> {
     }
 }
 
-const RANGES: Fixed<'static> = Fixed { width: 4.0, unseen: &[] };
+pub(crate) const RANGES: Fixed<'static> = Fixed { width: 4.0, unseen: &[] };
 
 fn make(
     graph: &Graph,
