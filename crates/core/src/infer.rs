@@ -11,6 +11,7 @@
 mod compute;
 mod dims;
 mod fix;
+mod index;
 mod known;
 mod moving;
 mod rules;
@@ -24,7 +25,7 @@ pub(crate) use rules::outputs;
 pub(crate) use site::Site;
 
 use crate::error::{CoreError, CoreErrorKind, Result};
-use crate::ir::{DType, Dim, Graph, Node, NodeId, Shape, Tensor, Value};
+use crate::ir::{DType, Dim, Graph, Node, NodeId, Shape, Tensor, Value, ValueId};
 use site::{Inferred, Known};
 
 /// Infers the element type and shape of every value that nodes produce.
@@ -59,7 +60,7 @@ pub fn infer_node(graph: &Graph, node: &Node) -> Result<Vec<(DType, Shape)>> {
     outputs(&site)?.into_iter().map(complete).collect()
 }
 
-/// Per value (by [`ValueId::index`](crate::ir::ValueId::index)), its elements where constants and known extents alone decide them.
+/// Per value (by [`ValueId::index`]), its elements where constants and known extents alone decide them.
 ///
 /// Constants of the graph come back as they are; beyond them only small tensors are evaluated, as shape arithmetic
 /// has. A value counts as known even where it depends on a shape that is only partly fixed (the channels of a batch
@@ -127,6 +128,14 @@ impl Inference {
     /// Nothing inferred yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The elements of a value that earlier nodes compute from constants and known extents alone, where it is small.
+    pub fn tensor(&self, id: ValueId) -> Option<&Tensor> {
+        match self.known.get(id.index())?.as_ref()? {
+            Known::Tensor(tensor) => Some(tensor),
+            Known::Numbers(_) => None,
+        }
     }
 
     /// Infers the types and shapes of the outputs of one node, whose producers have been inferred; the graph's values

@@ -10,6 +10,7 @@ mod dtype;
 mod graph;
 pub mod hash;
 mod id;
+mod index;
 mod op;
 mod shape;
 mod tensor;
@@ -19,6 +20,7 @@ pub mod verify;
 pub use dtype::{DType, ParseDTypeError};
 pub use graph::{Graph, Node, Value};
 pub use id::{NodeId, ValueId};
+pub use index::{GridAttributes, GridPadding, IndexOp, RoiAttributes, ScatterReduction};
 pub use op::{
     Activation, Attribute, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, LogicOp, NearestMode, Op,
     OpKind, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, UnaryOp,

@@ -137,6 +137,7 @@ impl<'a> Lowering<'a> {
                 Op::Resize(_)
                 | Op::Slice
                 | Op::Gather { .. }
+                | Op::Index(_)
                 | Op::Expand
                 | Op::Tile
                 | Op::Reshape { .. } => index == 0,

@@ -18,6 +18,7 @@ mod convert_ops;
 mod convolution;
 mod elementwise;
 mod functions;
+mod index;
 mod indexing;
 mod matmul;
 mod norm;
@@ -49,6 +50,7 @@ struct Call<'a> {
     site: &'a Site<'a>,
     inputs: Vec<Option<Cow<'a, Tensor>>>,
     input_quant: Vec<Option<&'a QuantParams>>,
+    /// Types and extents; of an operator that decides its own, 0 stands where an extent is open.
     outputs: Vec<(DType, Vec<usize>)>,
     output_quant: Vec<Option<&'a QuantParams>>,
 }
@@ -152,9 +154,13 @@ pub fn evaluate(graph: &Graph, node: &Node, inputs: &[Option<&Tensor>]) -> Resul
         .at(&node.name));
     }
     let site = Site::from_tensors(graph, node, inputs);
+    let decides = matches!(&node.op, Op::Index(op) if op.decides_extents());
+    let extent = |dim: &Dim| dim.fixed().or(decides.then_some(0));
     let outputs = infer::outputs(&site)?
         .into_iter()
-        .map(|output| Some((output.dtype?, output.shape?.extents()?)))
+        .map(|output| {
+            Some((output.dtype?, output.shape?.dims().iter().map(extent).collect::<Option<Vec<_>>>()?))
+        })
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| site.error("expected inputs that decide the output's type and shape"))?;
     let sizes = inputs.iter().flatten().map(|tensor| tensor.extents());
@@ -235,6 +241,7 @@ fn plain(call: &Call) -> Result<Vec<Tensor>> {
         Op::Split { axis, .. } => shape_ops::split(call, *axis),
         Op::Slice => shape_ops::slice(call),
         Op::Gather { axis } => shape_ops::gather(call, *axis),
+        Op::Index(op) => index::evaluate(call, op),
         Op::Expand => shape_ops::expand(call),
         Op::Tile => shape_ops::tile(call),
         Op::Pad { mode } => shape_ops::pad(call, *mode, call.optional(2)),

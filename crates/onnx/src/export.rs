@@ -5,7 +5,9 @@
 //! Quantized constants are written as integers behind one DequantizeLinear. A fused clamp is left out where the
 //! saturation of the following QuantizeLinear does the same.
 
+mod index;
 mod operators;
+mod opset;
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,35 +41,23 @@ impl ExportOptions {
 
 /// Writes `graph` as an ONNX model.
 ///
-/// The operator set is 17 where nothing newer is needed, and 21 where 16-bit or 4-bit integers or blocks are.
+/// The operator set is 17 where nothing newer is needed.
 ///
 /// # Errors
 /// [`OnnxErrorKind::Export`] naming a node that ONNX has no form for.
 pub fn export(graph: &Graph, options: &ExportOptions) -> Result<Vec<u8>> {
-    let mut writer = Writer::new(graph);
+    let opset = opset::needed(graph);
+    let mut writer = Writer::new(graph, opset);
     for (_, node) in graph.nodes() {
         writer.node(node).map_err(|error| error.at(&node.name))?;
     }
     let graph_proto = writer.finish()?;
-    let opset = if needs_opset_21(graph) {
-        21
-    } else if uses_gelu(graph) {
-        20
-    } else {
-        17
-    };
     let mut metadata = options.metadata.clone();
     metadata.extend(graph.metadata.iter().map(|(key, value)| (key.clone(), value.clone())));
     let mut keys = HashSet::new();
     metadata.retain(|(key, _)| keys.insert(key.clone()));
     let model = ModelProto {
-        ir_version: Some(if opset == 21 {
-            10
-        } else if opset == 20 {
-            9
-        } else {
-            8
-        }),
+        ir_version: Some(opset::ir_version(opset)),
         producer_name: Some("fewbit".to_owned()),
         producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(opset) }],
@@ -81,23 +71,11 @@ pub fn export(graph: &Graph, options: &ExportOptions) -> Result<Vec<u8>> {
     Ok(model.encode_to_vec())
 }
 
-fn uses_gelu(graph: &Graph) -> bool {
-    graph.nodes().any(|(_, node)| matches!(node.op, Op::Unary(fewbit_core::ir::UnaryOp::Gelu { .. })))
-}
-
-fn needs_opset_21(graph: &Graph) -> bool {
-    graph.value_ids().map(|id| graph.value(id)).any(|value| {
-        matches!(value.dtype, Some(DType::I4 | DType::U4))
-            || value.quant.as_ref().is_some_and(|quant| {
-                matches!(quant.granularity, Granularity::PerBlock { .. })
-                    || matches!(value.dtype, Some(DType::I16 | DType::U16))
-            })
-    })
-}
-
 /// The file's graph as it grows.
 struct Writer<'a> {
     graph: &'a Graph,
+    /// The operator set in which nodes are written.
+    opset: i64,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     names: HashSet<String>,
@@ -108,7 +86,7 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(graph: &'a Graph) -> Self {
+    fn new(graph: &'a Graph, opset: i64) -> Self {
         let names = graph
             .value_ids()
             .map(|id| graph.value(id).name.clone())
@@ -116,6 +94,7 @@ impl<'a> Writer<'a> {
             .collect();
         Self {
             graph,
+            opset,
             nodes: Vec::new(),
             initializers: Vec::new(),
             names,

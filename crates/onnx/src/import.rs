@@ -211,6 +211,23 @@ impl<'a> Importer<'a> {
         id
     }
 
+    /// A node of the importer's own in front of the one called `base`, for operators that become several; its output.
+    fn emit(&mut self, base: &str, op: Op, inputs: Vec<Option<ValueId>>) -> ValueId {
+        let base = format!("{base}/{}", op.kind().as_str().to_lowercase());
+        let mut name = base.clone();
+        let mut number = 2u64;
+        while self.values.contains_key(&name) || !self.node_names.insert(name.clone()) {
+            name = format!("{base}_{number}");
+            number += 1;
+        }
+        let output = self.graph.add_value(name.clone(), None, None);
+        self.values.insert(name.clone(), output);
+        let id = self.graph.add_node(Node { name, op, inputs, outputs: vec![output], precision: None });
+        // As for the file's own nodes, a contradiction is told by whoever infers the whole graph.
+        drop(self.inference.node(&mut self.graph, id));
+        output
+    }
+
     /// The nodes in an order in which each reads only what is there.
     fn sorted<'g>(&self, proto: &'g GraphProto) -> Result<Vec<&'g NodeProto>> {
         let mut producer: HashMap<&str, usize> = HashMap::new();
@@ -342,9 +359,10 @@ impl<'a> Importer<'a> {
         )
     }
 
-    /// The elements of a value, where it is constant.
+    /// The elements of a value, where it is constant or computed from constants and known extents alone.
     fn constant_of(&self, id: Option<ValueId>) -> Option<&Tensor> {
-        self.graph.value(id?).constant.as_ref()
+        let id = id?;
+        self.graph.value(id).constant.as_ref().or_else(|| self.inference.tensor(id))
     }
 
     fn finish(mut self, proto: &GraphProto) -> Result<Graph> {

@@ -81,7 +81,7 @@ fn models() -> Vec<(&'static str, Graph)> {
         BinaryOp::Div,
         BinaryOp::Max,
         BinaryOp::Pow,
-        BinaryOp::Mod,
+        BinaryOp::Fmod,
     ] {
         models.push((op.name(), one(&image, |m, x| m.binary(op, x, x))));
     }

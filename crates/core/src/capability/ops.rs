@@ -54,7 +54,7 @@ const MOVING: [&str; 17] = [
 const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Every other operator of the IR.
-const OTHERS: [&str; 47] = [
+const OTHERS: [&str; 63] = [
     "AveragePool",
     "GlobalAveragePool",
     "Not",
@@ -102,6 +102,22 @@ const OTHERS: [&str; 47] = [
     "Dequantize",
     "Requantize",
     "DynamicQuantizeLinear",
+    "BitwiseAnd",
+    "BitwiseOr",
+    "BitwiseXor",
+    "BitShift",
+    "GatherElements",
+    "GatherND",
+    "ScatterElements",
+    "ScatterND",
+    "OneHot",
+    "CumSum",
+    "TopK",
+    "NonMaxSuppression",
+    "NonZero",
+    "Compress",
+    "Trilu",
+    "ReverseSequence",
 ];
 
 /// The groups that a rule's operator list may name.

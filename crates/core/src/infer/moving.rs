@@ -16,7 +16,7 @@ fn moved(
 }
 
 /// An operand that must hold integers: a list, or a scalar where one is enough.
-fn check_integers(site: &Site, operand: &Operand) -> Result<()> {
+pub(super) fn check_integers(site: &Site, operand: &Operand) -> Result<()> {
     if let Some(dtype) = operand.dtype.filter(|dtype| !dtype.is_integer()) {
         return Err(site.error(format!("expected integers in `{}`, found {dtype}", operand.name)));
     }

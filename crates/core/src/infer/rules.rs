@@ -2,7 +2,7 @@
 
 use super::dims;
 use super::site::{Inferred, Number, Site};
-use super::{compute, moving, window};
+use super::{compute, index, moving, window};
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::ir::{ConvAttributes, DType, Dim, Op, Shape};
 
@@ -38,6 +38,7 @@ pub(crate) fn outputs(site: &Site) -> Result<Vec<Inferred>> {
         Op::Split { axis, sizes } => moving::split(site, *axis, sizes),
         Op::Slice => moving::slice(site),
         Op::Gather { axis } => moving::gather(site, *axis),
+        Op::Index(op) => index::outputs(site, op),
         Op::Expand => moving::expand(site),
         Op::Tile => moving::tile(site),
         Op::Pad { mode } => moving::pad(site, *mode),

@@ -9,7 +9,7 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{DType, Tensor};
+use super::{DType, IndexOp, Tensor};
 
 /// A clamp fused into the operator that produces a value: what integer arithmetic absorbs without cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -205,8 +205,20 @@ pub enum BinaryOp {
     Min,
     /// Larger.
     Max,
-    /// Remainder with the sign of the divisor (integers) or of the dividend (`fmod`, floats).
+    /// Remainder with the sign of the divisor.
     Mod,
+    /// Remainder with the sign of the dividend (C's `fmod`).
+    Fmod,
+    /// Both bits (integers).
+    BitAnd,
+    /// At least one of the bits (integers).
+    BitOr,
+    /// Exactly one of the bits (integers).
+    BitXor,
+    /// Bits moved towards the most significant; what leaves the type is lost (unsigned integers).
+    ShiftLeft,
+    /// Bits moved towards the least significant (unsigned integers).
+    ShiftRight,
     /// `x` below zero times the slope, else `x`.
     PRelu,
 }
@@ -506,6 +518,8 @@ pub enum Op {
         /// The axis, not negative.
         axis: usize,
     },
+    /// An operator on positions: gathers and scatters by element, ordering, suppression and the like.
+    Index(IndexOp),
     /// Broadcast to a shape. `[x, shape i64]`
     Expand,
     /// Repeats along each axis. `[x, repeats i64]`
@@ -624,6 +638,7 @@ impl Op {
             Op::Split { .. } => OpKind::new("Split"),
             Op::Slice => OpKind::new("Slice"),
             Op::Gather { .. } => OpKind::new("Gather"),
+            Op::Index(op) => OpKind::new(op.name()),
             Op::Expand => OpKind::new("Expand"),
             Op::Tile => OpKind::new("Tile"),
             Op::Pad { .. } => OpKind::new("Pad"),
@@ -696,6 +711,7 @@ impl Op {
                 | Op::SpaceToDepth { .. }
                 | Op::Reduce { op: ReduceOp::Max | ReduceOp::Min, .. }
         ) || matches!(self, Op::Resize(attributes) if attributes.mode == ResizeMode::Nearest)
+            || matches!(self, Op::Index(op) if op.moves_elements())
     }
 
     /// Whether the operator belongs to quantization itself rather than to the model.
@@ -747,7 +763,7 @@ impl UnaryOp {
 }
 
 impl BinaryOp {
-    /// ONNX's name.
+    /// ONNX's name, which several functions may share.
     pub fn name(self) -> &'static str {
         match self {
             BinaryOp::Add => "Add",
@@ -757,7 +773,11 @@ impl BinaryOp {
             BinaryOp::Pow => "Pow",
             BinaryOp::Min => "Min",
             BinaryOp::Max => "Max",
-            BinaryOp::Mod => "Mod",
+            BinaryOp::Mod | BinaryOp::Fmod => "Mod",
+            BinaryOp::BitAnd => "BitwiseAnd",
+            BinaryOp::BitOr => "BitwiseOr",
+            BinaryOp::BitXor => "BitwiseXor",
+            BinaryOp::ShiftLeft | BinaryOp::ShiftRight => "BitShift",
             BinaryOp::PRelu => "PRelu",
         }
     }

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Activation, Attribute, ConvAttributes, Graph, Node, Op, PoolAttributes, Tensor, UnaryOp, Value, ValueId,
+    Activation, Attribute, BinaryOp, ConvAttributes, Graph, Node, Op, PoolAttributes, Tensor, UnaryOp, Value,
+    ValueId,
 };
 use crate::quant::{Granularity, QuantParams};
 
@@ -259,6 +260,15 @@ impl Writer<'_> {
                 list.push("axis", axis.to_string());
                 list.push_if(*block != 0, "block", block.to_string());
             }
+            Op::Binary { op, .. } => {
+                list.flag("fmod", *op == BinaryOp::Fmod);
+                list.flag("left", *op == BinaryOp::ShiftLeft);
+            }
+            Op::Index(op) => {
+                for (key, value) in op.attributes() {
+                    list.push(key, value);
+                }
+            }
             Op::Opaque { attributes, .. } => {
                 let mut sorted: Vec<_> = attributes.iter().collect();
                 sorted.sort_by_key(|(key, _)| *key);
@@ -270,7 +280,6 @@ impl Writer<'_> {
             | Op::MatMul
             | Op::GlobalAveragePool
             | Op::GlobalMaxPool
-            | Op::Binary { .. }
             | Op::Compare(_)
             | Op::Logic(_)
             | Op::Where

@@ -56,11 +56,12 @@ pub(super) fn binary(call: &Call, op: BinaryOp, activation: Activation) -> Resul
         pairs(call, Tensor::to_f64_vec)?.into_iter().map(|(a, b)| a.powf(b) as i128).collect()
     } else {
         let pairs = pairs(call, indexing::integers)?;
-        let divides = matches!(op, BinaryOp::Div | BinaryOp::Mod);
+        let divides = matches!(op, BinaryOp::Div | BinaryOp::Mod | BinaryOp::Fmod);
         if divides && pairs.iter().any(|&(_, b)| b == 0) {
             return Err(call.error(CoreErrorKind::Tensor, "expected divisors other than 0, found 0"));
         }
-        pairs.into_iter().map(|(a, b)| integer_function(op, a, b)).collect()
+        let bits = call.dtype().bits() as i128;
+        pairs.into_iter().map(|(a, b)| integer_function(op, a, b, bits)).collect()
     };
     let clamped: Vec<i128> = values
         .into_iter()
@@ -82,7 +83,17 @@ fn float_function(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Min | BinaryOp::Max if a.is_nan() || b.is_nan() => f64::NAN,
         BinaryOp::Min => a.min(b),
         BinaryOp::Max => a.max(b),
-        BinaryOp::Mod => a % b,
+        BinaryOp::Mod => {
+            let rest = a % b;
+            if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        }
+        BinaryOp::Fmod => a % b,
+        // Inference refuses floats here.
+        BinaryOp::BitAnd
+        | BinaryOp::BitOr
+        | BinaryOp::BitXor
+        | BinaryOp::ShiftLeft
+        | BinaryOp::ShiftRight => f64::NAN,
         BinaryOp::PRelu => {
             if a < 0.0 {
                 a * b
@@ -93,7 +104,8 @@ fn float_function(op: BinaryOp, a: f64, b: f64) -> f64 {
     }
 }
 
-fn integer_function(op: BinaryOp, a: i128, b: i128) -> i128 {
+/// The function of two integers of a type of `bits` bits; what does not fit the type is wrapped by the caller.
+fn integer_function(op: BinaryOp, a: i128, b: i128, bits: i128) -> i128 {
     match op {
         BinaryOp::Add => a + b,
         BinaryOp::Sub => a - b,
@@ -106,6 +118,14 @@ fn integer_function(op: BinaryOp, a: i128, b: i128) -> i128 {
             let rest = a % b;
             if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }
         }
+        BinaryOp::Fmod => a % b,
+        BinaryOp::BitAnd => a & b,
+        BinaryOp::BitOr => a | b,
+        BinaryOp::BitXor => a ^ b,
+        // Nothing is left of a number shifted by all its bits.
+        BinaryOp::ShiftLeft | BinaryOp::ShiftRight if !(0..bits).contains(&b) => 0,
+        BinaryOp::ShiftLeft => a << b,
+        BinaryOp::ShiftRight => a >> b,
         BinaryOp::PRelu => {
             if a < 0 {
                 a.wrapping_mul(b)

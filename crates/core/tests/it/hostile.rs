@@ -3,8 +3,9 @@
 
 use fewbit_core::infer::infer;
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, LogicOp, NearestMode,
-    Node, Op, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Shape, Tensor, UnaryOp,
+    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, IndexOp, LogicOp,
+    NearestMode, Node, Op, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, ScatterReduction,
+    Shape, Tensor, UnaryOp,
 };
 use fewbit_core::plan::Precision;
 use fewbit_core::quant::{Granularity, QuantParams};
@@ -61,7 +62,7 @@ fn op(random: &mut Random) -> Op {
         *random.choose(&[Activation::None, Activation::Relu, Activation::Clip { min: 1.0, max: -1.0 }]);
     let flag = random.below(2) == 1;
     let axis = if random.below(10) == 0 { number(random) } else { random.below(4) };
-    match random.below(42) {
+    match random.below(50) {
         0 => Op::Identity,
         1 => Op::Conv { conv: conv(random), activation },
         2 => {
@@ -88,6 +89,9 @@ fn op(random: &mut Random) -> Op {
                 BinaryOp::Mul,
                 BinaryOp::Div,
                 BinaryOp::Mod,
+                BinaryOp::Fmod,
+                BinaryOp::BitXor,
+                BinaryOp::ShiftLeft,
                 BinaryOp::Pow,
                 BinaryOp::PRelu,
             ]),
@@ -134,9 +138,28 @@ fn op(random: &mut Random) -> Op {
         38 => Op::Cast { to: *random.choose(&DType::ALL) },
         39 => Op::QuantizeLinear { axis, block: number(random) % 5, to: *random.choose(&DType::ALL) },
         40 => Op::DequantizeLinear { axis, block: number(random) % 5 },
+        41..48 => Op::Index(index(random, axis, flag)),
         _ => {
             random.choose(&[Op::Quantize, Op::Dequantize, Op::Requantize, Op::DynamicQuantizeLinear]).clone()
         }
+    }
+}
+
+fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
+    let reduction = *random.choose(&[ScatterReduction::None, ScatterReduction::Mul, ScatterReduction::Max]);
+    match random.below(12) {
+        0 => IndexOp::GatherElements { axis },
+        1 => IndexOp::GatherNd { batch_dims: axis },
+        2 => IndexOp::ScatterElements { axis, reduction },
+        3 => IndexOp::ScatterNd { reduction },
+        4 => IndexOp::OneHot { axis },
+        5 => IndexOp::CumSum { exclusive: flag, reverse: flag },
+        6 => IndexOp::TopK { axis, largest: flag },
+        7 => IndexOp::NonMaxSuppression { center: flag },
+        8 => IndexOp::NonZero,
+        9 => IndexOp::Compress { axis: flag.then_some(axis) },
+        10 => IndexOp::Trilu { upper: flag },
+        _ => IndexOp::ReverseSequence { batch_axis: axis % 3, time_axis: usize::from(flag) },
     }
 }
 

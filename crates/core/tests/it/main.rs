@@ -6,6 +6,7 @@ mod inference;
 mod mixed;
 mod oracle;
 mod planner;
+mod positions;
 mod quantized;
 mod semantics;
 mod support;

@@ -293,7 +293,7 @@ fn integer_arithmetic_truncates_wraps_and_refuses_zero() {
 
 #[test]
 fn float_remainder_has_the_dividends_sign() {
-    let found = Single::new(binary(BinaryOp::Mod))
+    let found = Single::new(binary(BinaryOp::Fmod))
         .input(floats(&[2], &[-4.3, 7.2]))
         .input(floats(&[2], &[2.1, -3.4]))
         .run();

@@ -1,11 +1,11 @@
 //! One operator at a time: from the IR's operator to ONNX's node.
 
 use fewbit_core::ir::{
-    Activation, ConvAttributes, CoordinateMode, NearestMode, Node, Op, PadMode, PoolAttributes, ResizeMode,
-    Tensor, UnaryOp,
+    Activation, BinaryOp, ConvAttributes, CoordinateMode, NearestMode, Node, Op, PadMode, PoolAttributes,
+    ResizeMode, Tensor, UnaryOp,
 };
 
-use super::{Writer, float, int, ints, malformed, text};
+use super::{Writer, float, index, int, ints, malformed, text};
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::proto::AttributeProto;
 use crate::tensor;
@@ -63,8 +63,8 @@ pub(super) fn write(
         Op::LayerNorm { axis, epsilon } => vec![int("axis", *axis as i64), float("epsilon", *epsilon)],
         Op::Reduce { op, axes, keep_dims } => {
             let mut attributes = vec![int("keepdims", i64::from(*keep_dims))];
-            // In operator set 17 only the sum takes its axes as an input.
-            if *op == fewbit_core::ir::ReduceOp::Sum {
+            // Before operator set 18 only the sum takes its axes as an input.
+            if writer.opset >= 18 || *op == fewbit_core::ir::ReduceOp::Sum {
                 inputs.push(integers(writer, "axes", axes)?);
             } else {
                 attributes.push(ints("axes", axes));
@@ -93,7 +93,11 @@ pub(super) fn write(
             if !sizes.is_empty() {
                 inputs.push(integers(writer, "sizes", sizes)?);
             }
-            vec![int("axis", *axis as i64)]
+            let mut attributes = vec![int("axis", *axis as i64)];
+            if sizes.is_empty() && writer.opset >= 18 {
+                attributes.push(int("num_outputs", outputs.len() as i64));
+            }
+            attributes
         }
         Op::Pad { mode } => vec![text(
             "mode",
@@ -101,7 +105,8 @@ pub(super) fn write(
                 PadMode::Constant => "constant",
                 PadMode::Reflect => "reflect",
                 PadMode::Edge => "edge",
-                mode => return Err(malformed(format!("expected a mode of operator set 17, found {mode:?}"))),
+                PadMode::Wrap => "wrap",
+                mode => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
             },
         )],
         Op::Resize(resize) => {
@@ -116,11 +121,8 @@ pub(super) fn write(
                 CoordinateMode::PytorchHalfPixel => "pytorch_half_pixel",
                 CoordinateMode::AlignCorners => "align_corners",
                 CoordinateMode::Asymmetric => "asymmetric",
-                mode => {
-                    return Err(malformed(format!(
-                        "expected coordinates of operator set 17, found {mode:?}"
-                    )));
-                }
+                CoordinateMode::HalfPixelSymmetric => "half_pixel_symmetric",
+                mode => return Err(malformed(format!("expected known coordinates, found {mode:?}"))),
             };
             let nearest = match resize.nearest {
                 NearestMode::RoundPreferFloor => "round_prefer_floor",
@@ -161,6 +163,10 @@ pub(super) fn write(
             }
             attributes
         }
+        Op::Index(op) => index::attributes(op),
+        Op::Binary { op: BinaryOp::Fmod, .. } => vec![int("fmod", 1)],
+        Op::Binary { op: BinaryOp::ShiftLeft, .. } => vec![text("direction", "LEFT")],
+        Op::Binary { op: BinaryOp::ShiftRight, .. } => vec![text("direction", "RIGHT")],
         Op::Opaque { domain, op_type, .. } => {
             return Err(malformed(format!(
                 "expected operators that can be written, found {domain} {op_type}"

@@ -20,6 +20,11 @@ impl<'a> Attributes<'a> {
         Self { node, name }
     }
 
+    /// The node's name.
+    pub(super) fn name(&self) -> &'a str {
+        self.name
+    }
+
     fn find(&self, name: &str) -> Option<&'a AttributeProto> {
         self.node.attribute.iter().find(|attribute| attribute.name() == name)
     }

@@ -1,5 +1,8 @@
 //! One operator at a time: from ONNX's definition, of whatever set, to the IR's.
 
+mod compose;
+mod index;
+
 use fewbit_core::ir::{
     Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, LogicOp, NearestMode, Op,
     PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
@@ -31,7 +34,14 @@ pub(super) fn translate(
     while outputs.len() > 1 && outputs.last().is_some_and(String::is_empty) {
         outputs.pop();
     }
-    let single = !matches!(op, Op::Split { .. } | Op::DynamicQuantizeLinear | Op::Opaque { .. });
+    // Outputs that nobody names are still made.
+    if let Op::Index(op) = &op {
+        while outputs.len() < op.arity().2 {
+            outputs.push(String::new());
+        }
+    }
+    let single =
+        !matches!(op, Op::Split { .. } | Op::Index(_) | Op::DynamicQuantizeLinear | Op::Opaque { .. });
     if single && outputs.len() > 1 {
         return Ok(Translated { op: opaque(proto, attributes), inputs, outputs });
     }
@@ -78,9 +88,18 @@ impl Site<'_, '_> {
             }
             "Gelu" => Op::Unary(UnaryOp::Gelu { tanh: a.text("approximate", "none") == "tanh" }),
             "Clip" => return Ok(self.clip()),
-            "Mod" if a.flag("fmod", false) => return Ok(None),
-            "Mod" => Op::Binary { op: BinaryOp::Mod, activation: Activation::None },
-            "Min" | "Max" => return Ok(self.extreme(op_type)),
+            "Mod" => {
+                let op = if a.flag("fmod", false) { BinaryOp::Fmod } else { BinaryOp::Mod };
+                Op::Binary { op, activation: Activation::None }
+            }
+            "BitShift" => Op::Binary {
+                op: match a.text("direction", "") {
+                    "LEFT" => BinaryOp::ShiftLeft,
+                    "RIGHT" => BinaryOp::ShiftRight,
+                    other => return Err(a.fail(format!("expects direction LEFT or RIGHT, found `{other}`"))),
+                },
+                activation: Activation::None,
+            },
             "Equal" => Op::Compare(CompareOp::Equal),
             "Greater" => Op::Compare(CompareOp::Greater),
             "GreaterOrEqual" => Op::Compare(CompareOp::GreaterOrEqual),
@@ -155,7 +174,12 @@ impl Site<'_, '_> {
             },
             "QuantizeLinear" | "DequantizeLinear" => return self.linear(op_type == "QuantizeLinear"),
             "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
-            _ => return Ok(None),
+            _ => {
+                return match self.index(op_type)? {
+                    Some(op) => Ok(Some(op)),
+                    None => self.composed(op_type),
+                };
+            }
         }))
     }
 
@@ -292,16 +316,6 @@ impl Site<'_, '_> {
         let (min, max) = (bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?);
         self.inputs.truncate(1);
         Some(Op::Unary(UnaryOp::Clip { min, max }))
-    }
-
-    /// Min and Max take any number of inputs in ONNX, two in the IR.
-    fn extreme(&self, op_type: &str) -> Option<Op> {
-        let op = if op_type == "Min" { BinaryOp::Min } else { BinaryOp::Max };
-        match self.inputs.len() {
-            1 => Some(Op::Identity),
-            2 => Some(Op::Binary { op, activation: Activation::None }),
-            _ => None,
-        }
     }
 
     fn softmax(&self, log: bool) -> Result<Option<Op>> {
@@ -593,6 +607,9 @@ fn binary(op_type: &str) -> Option<BinaryOp> {
         "Div" => BinaryOp::Div,
         "Pow" => BinaryOp::Pow,
         "PRelu" => BinaryOp::PRelu,
+        "BitwiseAnd" => BinaryOp::BitAnd,
+        "BitwiseOr" => BinaryOp::BitOr,
+        "BitwiseXor" => BinaryOp::BitXor,
         _ => return None,
     })
 }

@@ -2,5 +2,6 @@
 
 mod hostile;
 mod models;
+mod operators;
 mod optimize;
 mod peers;

@@ -62,6 +62,10 @@ impl Arity {
             | Op::LayerNorm { .. }
             | Op::QuantizeLinear { .. }
             | Op::DequantizeLinear { .. } => Self::between(2, 3),
+            Op::Index(op) => {
+                let (required, most, outputs) = op.arity();
+                Self { outputs: Some(outputs), ..Self::between(required, most) }
+            }
             Op::Slice => Self::between(3, 5),
             Op::Pad { .. } => Self::between(2, 4),
             Op::Resize(_) => Self::between(1, 4),

@@ -1,0 +1,255 @@
+//! Operators that find, pick, place, order or count elements by their position.
+//!
+//! Owns [`IndexOp`] with its attributes, and what the rest of the IR asks about each: name, arity, text form.
+
+use super::ResizeMode;
+
+/// How an update meets the element at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ScatterReduction {
+    /// It replaces it; of several updates of one place the last stays.
+    #[default]
+    None,
+    /// It is added.
+    Add,
+    /// It is multiplied.
+    Mul,
+    /// The larger stays.
+    Max,
+    /// The smaller stays.
+    Min,
+}
+
+impl ScatterReduction {
+    /// ONNX's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScatterReduction::None => "none",
+            ScatterReduction::Add => "add",
+            ScatterReduction::Mul => "mul",
+            ScatterReduction::Max => "max",
+            ScatterReduction::Min => "min",
+        }
+    }
+}
+
+/// What is seen outside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GridPadding {
+    /// Zeros.
+    Zeros,
+    /// The nearest sample of the image.
+    Border,
+    /// The image, mirrored at its borders as often as it takes.
+    Reflection,
+}
+
+impl GridPadding {
+    /// ONNX's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            GridPadding::Zeros => "zeros",
+            GridPadding::Border => "border",
+            GridPadding::Reflection => "reflection",
+        }
+    }
+}
+
+/// Attributes of sampling at the places of a grid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct GridAttributes {
+    /// Interpolation; cubic convolution has the coefficient -0.75.
+    pub mode: ResizeMode,
+    /// What is seen outside the image.
+    pub padding: GridPadding,
+    /// Whether -1 and 1 are the centres of the corner samples rather than their outer edges.
+    pub align_corners: bool,
+}
+
+/// Attributes of pooling regions of interest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RoiAttributes {
+    /// Whether the largest of a bin's samples counts rather than their mean.
+    pub max: bool,
+    /// Rows and columns of bins.
+    pub bins: [usize; 2],
+    /// Samples along each side of a bin; 0 takes as many as the bin has input samples.
+    pub sampling_ratio: usize,
+    /// Extent of the input over that of what regions are given in.
+    pub spatial_scale: f32,
+    /// Whether coordinates are shifted by half a sample, and regions may be smaller than one sample.
+    pub half_pixel: bool,
+}
+
+/// An operator on positions. Inputs are listed in brackets; `?` marks one that may be absent.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum IndexOp {
+    /// One element per index: the place is the index's own but for `axis`, where the index stands. `[x, indices]`,
+    /// negative indices count from the end.
+    GatherElements {
+        /// The axis, not negative.
+        axis: usize,
+    },
+    /// Slices by tuples of indices, the last axis of `indices`. `[x, indices]`
+    GatherNd {
+        /// Leading axes that both inputs share.
+        batch_dims: usize,
+    },
+    /// A copy of `x` with updates at places as [`IndexOp::GatherElements`] reads them. `[x, indices, updates]`
+    ScatterElements {
+        /// The axis, not negative.
+        axis: usize,
+        /// How updates meet elements.
+        reduction: ScatterReduction,
+    },
+    /// A copy of `x` with updates at places as [`IndexOp::GatherNd`] reads them. `[x, indices, updates]`
+    ScatterNd {
+        /// How updates meet elements.
+        reduction: ScatterReduction,
+    },
+    /// `values[1]` where the new axis's index is the element of `indices`, else `values[0]`.
+    /// `[indices, depth (one number), values of 2 elements]`; indices outside `-depth..depth` are nowhere.
+    OneHot {
+        /// Place of the new axis in the output.
+        axis: usize,
+    },
+    /// Sums of the elements up to each along an axis. `[x, axis (one integer)]`
+    CumSum {
+        /// Whether an element's own sum leaves it out.
+        exclusive: bool,
+        /// Whether sums run from the end.
+        reverse: bool,
+    },
+    /// The `k` largest (or smallest) along an axis, in order, of equals the first. `[x, k (one integer)]`, outputs
+    /// `[values, indices i64]`.
+    TopK {
+        /// The axis, not negative.
+        axis: usize,
+        /// Whether the largest are meant.
+        largest: bool,
+    },
+    /// The boxes of each class that no better box of it overlaps too far.
+    /// `[boxes NK4, scores NCK, max_per_class?, iou_threshold?, score_threshold?]`, output `[selected, 3]` of
+    /// (batch, class, box) in i64, as many as the data gives.
+    NonMaxSuppression {
+        /// Whether boxes are centre and size rather than two corners (`y1, x1, y2, x2`).
+        center: bool,
+    },
+    /// The places of the elements that are not zero: one column each, in row-major order. `[x]`, output
+    /// `[rank, found]` in i64, as many as the data gives.
+    NonZero,
+    /// The slices of an axis whose condition holds; conditions that are missing at the end do not hold.
+    /// `[x, condition]`, as many as the data gives.
+    Compress {
+        /// The axis, not negative; without one the flattened tensor is meant.
+        axis: Option<usize>,
+    },
+    /// What lies on and above (or below) the `k`-th diagonal of the last two axes; zeros elsewhere. `[x, k?]`
+    Trilu {
+        /// Whether the part above stays.
+        upper: bool,
+    },
+    /// The first `lengths[b]` slices of the time axis in reverse, for each index `b` of the batch axis.
+    /// `[x, lengths]`
+    ReverseSequence {
+        /// The axis of sequences: 0 or 1.
+        batch_axis: usize,
+        /// The axis of steps: 1 or 0.
+        time_axis: usize,
+    },
+}
+
+impl IndexOp {
+    /// ONNX's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            IndexOp::GatherElements { .. } => "GatherElements",
+            IndexOp::GatherNd { .. } => "GatherND",
+            IndexOp::ScatterElements { .. } => "ScatterElements",
+            IndexOp::ScatterNd { .. } => "ScatterND",
+            IndexOp::OneHot { .. } => "OneHot",
+            IndexOp::CumSum { .. } => "CumSum",
+            IndexOp::TopK { .. } => "TopK",
+            IndexOp::NonMaxSuppression { .. } => "NonMaxSuppression",
+            IndexOp::NonZero => "NonZero",
+            IndexOp::Compress { .. } => "Compress",
+            IndexOp::Trilu { .. } => "Trilu",
+            IndexOp::ReverseSequence { .. } => "ReverseSequence",
+        }
+    }
+
+    /// The inputs that must be present, the most inputs, and the number of outputs.
+    pub fn arity(&self) -> (usize, usize, usize) {
+        match self {
+            IndexOp::NonZero => (1, 1, 1),
+            IndexOp::Trilu { .. } => (1, 2, 1),
+            IndexOp::GatherElements { .. }
+            | IndexOp::GatherNd { .. }
+            | IndexOp::CumSum { .. }
+            | IndexOp::Compress { .. }
+            | IndexOp::ReverseSequence { .. } => (2, 2, 1),
+            IndexOp::TopK { .. } => (2, 2, 2),
+            IndexOp::NonMaxSuppression { .. } => (2, 5, 1),
+            IndexOp::ScatterElements { .. } | IndexOp::ScatterNd { .. } | IndexOp::OneHot { .. } => (3, 3, 1),
+        }
+    }
+
+    /// Whether every output element is an element of the first input.
+    pub fn moves_elements(&self) -> bool {
+        matches!(
+            self,
+            IndexOp::GatherElements { .. }
+                | IndexOp::GatherNd { .. }
+                | IndexOp::Compress { .. }
+                | IndexOp::ReverseSequence { .. }
+        )
+    }
+
+    /// Whether the extents of the outputs follow from elements of the inputs, not from shapes and attributes alone.
+    pub fn decides_extents(&self) -> bool {
+        matches!(self, IndexOp::NonMaxSuppression { .. } | IndexOp::NonZero | IndexOp::Compress { .. })
+    }
+
+    /// The attributes that say something, for the text form.
+    pub(super) fn attributes(&self) -> Vec<(&'static str, String)> {
+        let mut list: Vec<(&'static str, String)> = Vec::new();
+        let mut push = |key, value: String| list.push((key, value));
+        match self {
+            IndexOp::GatherElements { axis } | IndexOp::OneHot { axis } => push("axis", axis.to_string()),
+            IndexOp::GatherNd { batch_dims } => {
+                if *batch_dims > 0 {
+                    push("batch_dims", batch_dims.to_string());
+                }
+            }
+            IndexOp::ScatterElements { axis, reduction } => {
+                push("axis", axis.to_string());
+                push("reduction", reduction.name().to_owned());
+            }
+            IndexOp::ScatterNd { reduction } => push("reduction", reduction.name().to_owned()),
+            IndexOp::CumSum { exclusive, reverse } => {
+                push("exclusive", exclusive.to_string());
+                push("reverse", reverse.to_string());
+            }
+            IndexOp::TopK { axis, largest } => {
+                push("axis", axis.to_string());
+                push("largest", largest.to_string());
+            }
+            IndexOp::NonMaxSuppression { center } => push("center", center.to_string()),
+            IndexOp::NonZero => {}
+            IndexOp::Compress { axis } => {
+                if let Some(axis) = axis {
+                    push("axis", axis.to_string());
+                }
+            }
+            IndexOp::Trilu { upper } => push("upper", upper.to_string()),
+            IndexOp::ReverseSequence { batch_axis, time_axis } => {
+                push("batch_axis", batch_axis.to_string());
+                push("time_axis", time_axis.to_string());
+            }
+        }
+        list
+    }
+}

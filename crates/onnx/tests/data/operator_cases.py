@@ -1,0 +1,215 @@
+"""Single operators, each as a model with inputs and the outputs that ONNX Runtime gives.
+
+    python operator_cases.py FAMILY FOLDER
+
+Writes NAME.onnx, NAME.in0.npy, …, NAME.out0.npy, … for every case of a family, and the cases' names, inputs and outputs
+to FOLDER/cases.txt: one line `NAME INPUTS OUTPUTS` each. A case that ONNX Runtime refuses is an error: the list holds
+what it has kernels for.
+
+    python operator_cases.py --again FOLDER
+
+Checks NAME.again.onnx, runs it on the same inputs, and compares with the outputs written before.
+"""
+
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+random = np.random.default_rng(7)
+f32, i64, i32, u8 = np.float32, np.int64, np.int32, np.uint8
+
+
+def floats(*shape):
+    return random.normal(size=shape).astype(f32)
+
+
+def ints(low, high, *shape):
+    return random.integers(low, high, size=shape).astype(i64)
+
+
+def list64(*values):
+    return np.array(values, dtype=i64)
+
+
+def case(op, inputs, opset=17, outputs=1, constants=(), name="", domain="", **attributes):
+    """A model of one operator. Inputs are arrays (None: absent); those at `constants` become initializers."""
+    names = ["" if array is None else f"x{at}" for at, array in enumerate(inputs)]
+    node = helper.make_node(
+        op, names, [f"y{at}" for at in range(outputs)], name="node", domain=domain, **attributes
+    )
+    given = [(names[at], a) for at, a in enumerate(inputs) if a is not None and at not in constants]
+    graph = helper.make_graph(
+        [node],
+        "case",
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in given],
+        [helper.make_tensor_value_info(f"y{at}", TensorProto.UNDEFINED, None) for at in range(outputs)],
+        [numpy_helper.from_array(inputs[at], names[at]) for at in constants],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=min(10, 8 if opset < 19 else 9 if opset < 21 else 10)
+    )
+    label = f"{op}{opset}{'-' if name else ''}{name}"
+    return label, model, [a for _, a in given]
+
+
+def index_cases():
+    x = floats(3, 4, 5)
+    yield case("GatherElements", [x, ints(-3, 3, 2, 4, 5)], 11, axis=0)
+    yield case("GatherElements", [x, ints(-5, 5, 3, 4, 7).astype(i32)], 13, axis=-1)
+    yield case("GatherElements", [x.astype(i64), ints(0, 4, 3, 2, 5)], 13, axis=1, name="i64")
+    yield case("GatherND", [x, np.array([[0, 1], [2, -1]], i64)], 11)
+    yield case("GatherND", [x, np.array([[[0, 1, 2]], [[2, -1, -5]]], i64)], 13, name="elements")
+    yield case("GatherND", [x, np.array([[[1]], [[0]], [[3]]], i64)], 12, batch_dims=1)
+    yield case("Scatter", [x, ints(0, 3, 2, 4, 5), floats(2, 4, 5)], 9, axis=0)
+    yield case("ScatterElements", [x, np.array([[[0], [2]]], i64), floats(1, 2, 1)], 11, axis=2)
+    y = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]], f32)
+    at, updates = np.array([[1, 1, -2]], i64), np.array([[1.5, 2.5, -3.0]], f32)
+    for reduction, opset in [("none", 16), ("add", 16), ("mul", 16), ("max", 18), ("min", 18)]:
+        # Of several updates of one place the order is open without a reduction.
+        places = np.array([[1, 0, -2]], i64) if reduction == "none" else at
+        yield case("ScatterElements", [y, places, updates], opset, axis=1, reduction=reduction, name=reduction)
+        tuples = np.array([[[0, 1], [2, 3]]] if reduction == "none" else [[[0, 1], [0, 1]]], i64)
+        yield case("ScatterND", [x, tuples, floats(1, 2, 5)], opset, reduction=reduction, name=reduction)
+    yield case("ScatterND", [x.astype(i64), np.array([[1], [-1]], i64), ints(-9, 9, 2, 4, 5)], 13)
+    yield case("ScatterND", [x, np.array([[0, 0, 0], [1, 1, 1]], i64), floats(2)], 11)
+    for axis in [-1, 0, 1]:
+        yield case("OneHot", [ints(-4, 4, 2, 3), list64(4), floats(2)], 11, axis=axis, name=f"axis{axis}")
+    yield case("OneHot", [ints(-9, 9, 2, 3), list64(4), list64(-1, 7)], 11, constants=[1], name="outside")
+    yield case("OneHot", [floats(2, 3) * 0 + 2, np.array(4, f32), floats(2)], 9, constants=[1], name="floats")
+    for exclusive in [0, 1]:
+        for reverse in [0, 1]:
+            yield case(
+                "CumSum", [x, np.array(-2, i64)], 14, constants=[1], exclusive=exclusive, reverse=reverse,
+                name=f"{exclusive}{reverse}",
+            )
+    yield case("CumSum", [ints(-5, 5, 6), np.array(0, i32)], 11, name="computed-axis")
+    tied = random.integers(-3, 3, size=(3, 7)).astype(f32)
+    yield case("TopK", [tied, list64(3)], 10, 2, constants=[1])
+    yield case("TopK", [tied, list64(4)], 11, 2, constants=[1], largest=0, axis=-1, name="smallest")
+    yield case("TopK", [tied, list64(2)], 11, 2, constants=[1], largest=1, axis=0, name="axis0")
+    yield case("TopK", [ints(-3, 3, 8), list64(8)], 11, 2, constants=[1], name="i64")
+    yield case("TopK", [floats(2, 9), list64(5)], 11, 2, name="computed-k")
+    yield case("TopK", [floats(2, 9)], 9, 2, k=4, axis=1)
+    for batches, classes, count, center in [(1, 1, 40, 0), (2, 3, 30, 0), (1, 2, 25, 1)]:
+        middle, size = random.uniform(0, 1, (batches, count, 2)), random.uniform(0.05, 0.4, (batches, count, 2))
+        boxes = np.concatenate([middle, size] if center else [middle - size / 2, middle + size / 2], 2).astype(f32)
+        if not center:
+            boxes[:, ::3] = boxes[:, ::3][:, :, [2, 3, 0, 1]]
+        scores = random.uniform(0, 1, (batches, classes, count)).astype(f32)
+        scores[:, :, 1] = scores[:, :, 0]
+        limits = [list64(10), np.array([0.3], f32), np.array([0.2], f32)]
+        yield case(
+            "NonMaxSuppression", [boxes, scores, *limits], 11, center_point_box=center, name=f"{batches}{classes}{center}"
+        )
+        yield case("NonMaxSuppression", [boxes, scores, limits[0], limits[1]], 10, center_point_box=center, name=f"open{batches}{center}")
+        yield case("NonMaxSuppression", [boxes, scores], 11, center_point_box=center, name=f"none{batches}{center}")
+    holes = floats(3, 4) * (random.uniform(size=(3, 4)) > 0.5)
+    yield case("NonZero", [holes.astype(f32)], 9)
+    yield case("NonZero", [holes != 0], 13, name="bool")
+    yield case("NonZero", [np.zeros((2, 2), f32)], 13, name="nothing")
+    yield case("Compress", [x, np.array([True, False, True])], 9, axis=0)
+    yield case("Compress", [x, np.array([False, True])], 11, axis=-1)
+    yield case("Compress", [x, random.uniform(size=11) > 0.5], 11, name="flat")
+    for upper in [0, 1]:
+        for k in [-2, 0, 1, 9]:
+            yield case("Trilu", [x, np.array(k, i64)], 14, upper=upper, name=f"{upper}{k}")
+    yield case("Trilu", [x.astype(i64)], 14, name="i64")
+    yield case("ReverseSequence", [x, list64(1, 3, 0, 2)], 10)
+    yield case("ReverseSequence", [x, list64(4, 0, 3)], 10, batch_axis=0, time_axis=1, name="batch0")
+
+
+def composed_cases():
+    a, b, c = floats(3, 4), floats(4), floats(3, 1)
+    for op in ["Min", "Max", "Sum", "Mean"]:
+        for inputs in [[a], [a, b], [a, b, c]]:
+            yield case(op, inputs, 8 if op in ["Min", "Max", "Sum"] else 13, name=str(len(inputs)))
+    yield case("Max", [ints(-9, 9, 3, 4), ints(-9, 9, 4), ints(-9, 9, 1)], 13, name="i64")
+    odd = np.array([1.0, np.nan, np.inf, -np.inf, -0.0], f32)
+    yield case("IsNaN", [odd], 13)
+    for negative, positive in [(1, 1), (0, 1), (1, 0), (0, 0)]:
+        yield case("IsInf", [odd], 10, detect_negative=negative, detect_positive=positive, name=f"{negative}{positive}")
+    yield case("Mod", [a * 5, b * 2], 13, fmod=1)
+    yield case("Mod", [ints(-20, 20, 3, 4), np.array([3, -3, 7, -7], i64)], 13, fmod=1, name="integers")
+    yield case("Mod", [ints(-20, 20, 3, 4), np.array([3, -3, 7, -7], i64)], 10, name="floored")
+    m, n = random.integers(0, 256, (3, 4)).astype(u8), random.integers(0, 8, (4,)).astype(u8)
+    yield case("BitShift", [m, n], 11, direction="LEFT", name="left")
+    yield case("BitShift", [m, n], 11, direction="RIGHT", name="right")
+    yield case("BitShift", [m.astype(np.uint64), n.astype(np.uint64)], 11, direction="LEFT", name="u64")
+    for op in ["BitwiseAnd", "BitwiseOr", "BitwiseXor"]:
+        yield case(op, [m, n], 18)
+        yield case(op, [ints(-99, 99, 3, 4).astype(i32), ints(-99, 99, 4).astype(i32)], 18, name="i32")
+    for dtype in [u8, np.int8, np.uint16, i32, i64, np.uint64]:
+        yield case("BitwiseNot", [random.integers(0, 99, 5).astype(dtype)], 18, name=np.dtype(dtype).name)
+    for k in [-1, 0, 2]:
+        yield case("EyeLike", [a], 9, k=k, name=str(k))
+    yield case("EyeLike", [a.astype(i32)], 9, dtype=TensorProto.DOUBLE, name="f64")
+    tied = random.integers(-3, 3, size=(3, 4, 5)).astype(f32)
+    yield case("Hardmax", [tied], 13)
+    yield case("Hardmax", [tied], 13, axis=1, name="axis1")
+    yield case("Hardmax", [tied], 11, axis=1)
+    yield case("Size", [a], 13)
+
+
+FAMILIES = {"index": index_cases, "composed": composed_cases}
+
+
+def run(model, inputs):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [x.name for x in session.get_inputs()]
+    return session.run(None, dict(zip(names, inputs, strict=True)))
+
+
+def write(family, folder):
+    lines = []
+    for name, model, inputs in FAMILIES[family]():
+        assert name not in [line.split()[0] for line in lines], name
+        try:
+            # Output types are left to inference: ONNX Runtime wants them declared.
+            typed = onnx.shape_inference.infer_shapes(model)
+            for output in typed.graph.output:
+                if not output.type.tensor_type.elem_type:
+                    output.type.tensor_type.elem_type = typed.graph.input[0].type.tensor_type.elem_type
+            outputs = run(typed.SerializeToString(), inputs)
+        except Exception as error:
+            sys.exit(f"{name}: {error}")
+        (folder / f"{name}.onnx").write_bytes(typed.SerializeToString())
+        for kind, arrays in [("in", inputs), ("out", outputs)]:
+            for at, array in enumerate(arrays):
+                np.save(folder / f"{name}.{kind}{at}.npy", np.ascontiguousarray(array).reshape(array.shape))
+        lines.append(f"{name} {len(inputs)} {len(outputs)}")
+    (folder / "cases.txt").write_text("\n".join(lines) + "\n")
+
+
+def again(folder):
+    failed = []
+    for line in (folder / "cases.txt").read_text().splitlines():
+        name, inputs, outputs = line.split()
+        path = folder / f"{name}.again.onnx"
+        if not path.exists():
+            continue
+        try:
+            onnx.checker.check_model(str(path), full_check=True)
+            found = run(path.read_bytes(), [np.load(folder / f"{name}.in{at}.npy") for at in range(int(inputs))])
+            for at, array in enumerate(found):
+                wanted = np.load(folder / f"{name}.out{at}.npy")
+                assert array.dtype == wanted.dtype and array.shape == wanted.shape, (array.dtype, array.shape)
+                np.testing.assert_allclose(array, wanted, rtol=1e-4, atol=1e-5)
+        except Exception as error:
+            failed.append(f"{name}: {error}")
+    if failed:
+        sys.exit("\n".join(failed))
+
+
+if __name__ == "__main__":
+    first, where = sys.argv[1], pathlib.Path(sys.argv[2])
+    if first == "--again":
+        again(where)
+    else:
+        write(first, where)
