@@ -14,9 +14,9 @@ impl Site<'_, '_> {
     /// The last operator of the composition, whose inputs take the place of the node's.
     pub(super) fn composed(&mut self, op_type: &str) -> Result<Option<Op>> {
         match op_type {
-            "Min" => self.fold(BinaryOp::Min),
-            "Max" => self.fold(BinaryOp::Max),
-            "Sum" => self.fold(BinaryOp::Add),
+            "Min" => Ok(self.fold(BinaryOp::Min)),
+            "Max" => Ok(self.fold(BinaryOp::Max)),
+            "Sum" => Ok(self.fold(BinaryOp::Add)),
             "Mean" => self.mean(),
             "IsNaN" => self.is_nan(),
             "IsInf" => self.is_inf(),
@@ -34,9 +34,9 @@ impl Site<'_, '_> {
     }
 
     /// Leaves `inputs` to the last operator of the composition.
-    fn last(&mut self, op: Op, inputs: &[ValueId]) -> Option<Op> {
+    fn last(&mut self, op: Op, inputs: &[ValueId]) -> Op {
         self.inputs = inputs.iter().copied().map(Some).collect();
-        Some(op)
+        op
     }
 
     /// A constant of the composition.
@@ -59,15 +59,15 @@ impl Site<'_, '_> {
     }
 
     /// All inputs but the last folded by a function; the last application is the node's own.
-    fn fold(&mut self, op: BinaryOp) -> Result<Option<Op>> {
+    fn fold(&mut self, op: BinaryOp) -> Option<Op> {
         let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
-        let [first, rest @ ..] = inputs.as_slice() else { return Ok(None) };
-        let Some((last, middle)) = rest.split_last() else { return Ok(Some(Op::Identity)) };
+        let (first, rest) = inputs.split_first()?;
+        let Some((last, middle)) = rest.split_last() else { return Some(Op::Identity) };
         let mut so_far = *first;
         for &next in middle {
             so_far = self.then(binary(op), &[so_far, next]);
         }
-        Ok(self.last(binary(op), &[so_far, *last]))
+        Some(self.last(binary(op), &[so_far, *last]))
     }
 
     fn mean(&mut self) -> Result<Option<Op>> {
@@ -78,14 +78,14 @@ impl Site<'_, '_> {
         }
         let count = self.number(self.element_type()?, &[], &[inputs.len() as f64])?;
         let sum = rest.iter().fold(*first, |sum, &next| self.then(binary(BinaryOp::Add), &[sum, next]));
-        Ok(self.last(binary(BinaryOp::Div), &[sum, count]))
+        Ok(Some(self.last(binary(BinaryOp::Div), &[sum, count])))
     }
 
     /// Only NaN differs from itself.
     fn is_nan(&mut self) -> Result<Option<Op>> {
         let x = self.x()?;
         let same = self.then(Op::Compare(CompareOp::Equal), &[x, x]);
-        Ok(self.last(Op::Unary(UnaryOp::Not), &[same]))
+        Ok(Some(self.last(Op::Unary(UnaryOp::Not), &[same])))
     }
 
     fn is_inf(&mut self) -> Result<Option<Op>> {
@@ -97,11 +97,11 @@ impl Site<'_, '_> {
             (true, false) => (x, f64::NEG_INFINITY),
             (false, false) => {
                 // Nothing is looked for: no element is less than itself.
-                return Ok(self.last(Op::Compare(CompareOp::Less), &[x, x]));
+                return Ok(Some(self.last(Op::Compare(CompareOp::Less), &[x, x])));
             }
         };
         let infinity = self.number(dtype, &[], &[infinity])?;
-        Ok(self.last(Op::Compare(CompareOp::Equal), &[x, infinity]))
+        Ok(Some(self.last(Op::Compare(CompareOp::Equal), &[x, infinity])))
     }
 
     /// Exclusive or with all bits set.
@@ -117,7 +117,7 @@ impl Site<'_, '_> {
         };
         let ones = ones.map_err(|error| OnnxError::core(OnnxErrorKind::Attribute, error))?;
         let ones = self.importer.new_constant(&format!("{}/ones", self.attributes.name()), ones);
-        Ok(self.last(binary(BinaryOp::BitXor), &[x, ones]))
+        Ok(Some(self.last(binary(BinaryOp::BitXor), &[x, ones])))
     }
 
     /// Ones, of which the parts above and below the diagonal are cut off.
@@ -140,7 +140,7 @@ impl Site<'_, '_> {
         let diagonal = Tensor::scalar(a.int("k", 0));
         let diagonal = self.importer.new_constant(&format!("{}/diagonal", a.name()), diagonal);
         let upper = self.then(Op::Index(IndexOp::Trilu { upper: true }), &[ones, diagonal]);
-        Ok(self.last(Op::Index(IndexOp::Trilu { upper: false }), &[upper, diagonal]))
+        Ok(Some(self.last(Op::Index(IndexOp::Trilu { upper: false }), &[upper, diagonal])))
     }
 
     /// One where the first of the largest is, zero elsewhere.
@@ -156,7 +156,7 @@ impl Site<'_, '_> {
         if self.importer.opset >= 13 {
             let axis = self.axis(a.int("axis", -1))?;
             let inputs = hot(self, x, axis);
-            return Ok(self.last(Op::Index(IndexOp::OneHot { axis }), &inputs));
+            return Ok(Some(self.last(Op::Index(IndexOp::OneHot { axis }), &inputs)));
         }
         // Before set 13 the axes from `axis` on count as one.
         let axis = self.axis(a.int("axis", 1))?;
@@ -164,6 +164,6 @@ impl Site<'_, '_> {
         let inputs = hot(self, flat, 1);
         let found = self.then(Op::Index(IndexOp::OneHot { axis: 1 }), &inputs);
         let shape = self.then(Op::Shape { start: 0, end: None }, &[x]);
-        Ok(self.last(Op::Reshape { allow_zero: true }, &[found, shape]))
+        Ok(Some(self.last(Op::Reshape { allow_zero: true }, &[found, shape])))
     }
 }

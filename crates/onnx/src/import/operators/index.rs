@@ -35,7 +35,7 @@ impl Site<'_, '_> {
                 IndexOp::TopK { axis: self.axis(a.int("axis", -1))?, largest: a.flag("largest", true) }
             }
             "NonMaxSuppression" => {
-                self.numbers_for_empty()?;
+                self.drop_empty();
                 match a.int("center_point_box", 0) {
                     0 => IndexOp::NonMaxSuppression { center: false },
                     1 => IndexOp::NonMaxSuppression { center: true },
@@ -81,12 +81,11 @@ impl Site<'_, '_> {
     }
 
     /// Some exporters give empty tensors for optional numbers they leave out.
-    fn numbers_for_empty(&mut self) -> Result<()> {
+    fn drop_empty(&mut self) {
         for index in 2..self.inputs.len() {
             if self.constant(index).is_some_and(|tensor: &Tensor| tensor.elements() == 0) {
                 self.inputs[index] = None;
             }
         }
-        Ok(())
     }
 }
