@@ -54,7 +54,7 @@ const MOVING: [&str; 17] = [
 const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Every other operator of the IR.
-const OTHERS: [&str; 63] = [
+const OTHERS: [&str; 69] = [
     "AveragePool",
     "GlobalAveragePool",
     "Not",
@@ -118,6 +118,12 @@ const OTHERS: [&str; 63] = [
     "Compress",
     "Trilu",
     "ReverseSequence",
+    "Unique",
+    "GridSample",
+    "RoiAlign",
+    "Col2Im",
+    "MaxPoolIndices",
+    "MaxUnpool",
 ];
 
 /// The groups that a rule's operator list may name.

@@ -1,5 +1,9 @@
 //! Operators that find, pick, place, order or count elements by position.
 
+mod sampling;
+
+pub(crate) use sampling::{blocks, unpooled};
+
 use super::dims::{self, unify};
 use super::moving::check_integers;
 use super::site::{Inferred, Number, Operand, Site};
@@ -20,6 +24,12 @@ pub(super) fn outputs(site: &Site, op: &IndexOp) -> Result<Vec<Inferred>> {
         IndexOp::Compress { axis } => compress(site, *axis),
         IndexOp::Trilu { .. } => trilu(site),
         IndexOp::ReverseSequence { batch_axis, time_axis } => reverse_sequence(site, *batch_axis, *time_axis),
+        IndexOp::Unique { axis, .. } => unique(site, *axis),
+        IndexOp::GridSample(_) => sampling::grid_sample(site),
+        IndexOp::RoiAlign(roi) => sampling::roi_align(site, roi),
+        IndexOp::Col2Im { strides, dilations, pads } => sampling::col2im(site, (strides, dilations, pads)),
+        IndexOp::MaxPoolIndices { pool, .. } => sampling::max_pool_indices(site, pool),
+        IndexOp::MaxUnpool { kernel, strides, pads } => sampling::max_unpool(site, (kernel, strides, pads)),
     }
 }
 
@@ -344,4 +354,22 @@ fn reverse_sequence(site: &Site, batch_axis: usize, time_axis: usize) -> Result<
         }
     }
     Ok(ranked(x.dtype, x.dims().map(<[Dim]>::to_vec)))
+}
+
+fn unique(site: &Site, axis: Option<usize>) -> Result<Vec<Inferred>> {
+    let x = site.required(0)?;
+    let count = || Inferred::of(Some(DType::I64), vec![site.unknown(1, 0)]);
+    let found = site.unknown(1, 0);
+    let (values, whole) = match (x.dims(), axis) {
+        (None, _) => (None, site.unknown(2, 0)),
+        (Some(dims), Some(axis)) => {
+            let whole = dims[site.axis(axis, dims.len())?].clone();
+            let mut values = dims.to_vec();
+            values[axis] = found;
+            (Some(values), whole)
+        }
+        (Some(dims), None) => (Some(vec![found]), site.dim(dims::product(dims), "a number of elements")?),
+    };
+    let values = Inferred { dtype: element_type(site)?, shape: values.map(Shape) };
+    Ok(vec![values, count(), Inferred::of(Some(DType::I64), vec![whole]), count()])
 }

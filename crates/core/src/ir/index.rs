@@ -2,7 +2,7 @@
 //!
 //! Owns [`IndexOp`] with its attributes, and what the rest of the IR asks about each: name, arity, text form.
 
-use super::ResizeMode;
+use super::{PoolAttributes, ResizeMode};
 
 /// How an update meets the element at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -160,10 +160,50 @@ pub enum IndexOp {
         /// The axis of steps: 1 or 0.
         time_axis: usize,
     },
+    /// Each different element (or slice of an axis) once. `[x]`, outputs `[values, first i64, inverse i64, counts i64]`:
+    /// where each was first found, which each element is, and how often each was found; as many as the data gives.
+    Unique {
+        /// The axis, not negative; without one the flattened tensor is meant.
+        axis: Option<usize>,
+        /// Whether they come in ascending order rather than in that of their first places.
+        sorted: bool,
+    },
+    /// Samples of an image at the places of a grid, whose last axis holds one coordinate per spatial axis, the last axis
+    /// first, from -1 to 1 across the image. `[x NC…, grid]`
+    GridSample(GridAttributes),
+    /// Regions of images pooled to one size. `[x NCHW, regions [count, 4] as x1 y1 x2 y2, batch indices [count]]`
+    RoiAlign(RoiAttributes),
+    /// Columns of blocks summed into an image, the inverse of cutting it into blocks.
+    /// `[x N (C × block) places, image extents, block extents]`
+    Col2Im {
+        /// Steps between blocks.
+        strides: Vec<usize>,
+        /// Steps inside a block.
+        dilations: Vec<usize>,
+        /// Padding around the image: all begins, then all ends.
+        pads: Vec<usize>,
+    },
+    /// Maximum of windows with its place in the flattened input. `[x]`, outputs `[largest, indices i64]`
+    MaxPoolIndices {
+        /// The window.
+        pool: PoolAttributes,
+        /// Whether places count along the first spatial axis first.
+        column_major: bool,
+    },
+    /// Zeros with each element at the place that [`IndexOp::MaxPoolIndices`] took it from.
+    /// `[x NC…, indices, output shape?]`
+    MaxUnpool {
+        /// Window extents.
+        kernel: Vec<usize>,
+        /// Steps between windows.
+        strides: Vec<usize>,
+        /// Padding around the output: all begins, then all ends.
+        pads: Vec<usize>,
+    },
 }
 
 impl IndexOp {
-    /// ONNX's name.
+    /// ONNX's name, or the field's where ONNX has none.
     pub fn name(&self) -> &'static str {
         match self {
             IndexOp::GatherElements { .. } => "GatherElements",
@@ -178,6 +218,12 @@ impl IndexOp {
             IndexOp::Compress { .. } => "Compress",
             IndexOp::Trilu { .. } => "Trilu",
             IndexOp::ReverseSequence { .. } => "ReverseSequence",
+            IndexOp::Unique { .. } => "Unique",
+            IndexOp::GridSample(_) => "GridSample",
+            IndexOp::RoiAlign(_) => "RoiAlign",
+            IndexOp::Col2Im { .. } => "Col2Im",
+            IndexOp::MaxPoolIndices { .. } => "MaxPoolIndices",
+            IndexOp::MaxUnpool { .. } => "MaxUnpool",
         }
     }
 
@@ -190,10 +236,18 @@ impl IndexOp {
             | IndexOp::GatherNd { .. }
             | IndexOp::CumSum { .. }
             | IndexOp::Compress { .. }
-            | IndexOp::ReverseSequence { .. } => (2, 2, 1),
+            | IndexOp::ReverseSequence { .. }
+            | IndexOp::GridSample(_) => (2, 2, 1),
             IndexOp::TopK { .. } => (2, 2, 2),
+            IndexOp::Unique { .. } => (1, 1, 4),
+            IndexOp::MaxPoolIndices { .. } => (1, 1, 2),
+            IndexOp::MaxUnpool { .. } => (2, 3, 1),
             IndexOp::NonMaxSuppression { .. } => (2, 5, 1),
-            IndexOp::ScatterElements { .. } | IndexOp::ScatterNd { .. } | IndexOp::OneHot { .. } => (3, 3, 1),
+            IndexOp::ScatterElements { .. }
+            | IndexOp::ScatterNd { .. }
+            | IndexOp::OneHot { .. }
+            | IndexOp::RoiAlign(_)
+            | IndexOp::Col2Im { .. } => (3, 3, 1),
         }
     }
 
@@ -210,7 +264,13 @@ impl IndexOp {
 
     /// Whether the extents of the outputs follow from elements of the inputs, not from shapes and attributes alone.
     pub fn decides_extents(&self) -> bool {
-        matches!(self, IndexOp::NonMaxSuppression { .. } | IndexOp::NonZero | IndexOp::Compress { .. })
+        matches!(
+            self,
+            IndexOp::NonMaxSuppression { .. }
+                | IndexOp::NonZero
+                | IndexOp::Compress { .. }
+                | IndexOp::Unique { .. }
+        )
     }
 
     /// The attributes that say something, for the text form.
@@ -248,6 +308,42 @@ impl IndexOp {
             IndexOp::ReverseSequence { batch_axis, time_axis } => {
                 push("batch_axis", batch_axis.to_string());
                 push("time_axis", time_axis.to_string());
+            }
+            IndexOp::Unique { axis, sorted } => {
+                if let Some(axis) = axis {
+                    push("axis", axis.to_string());
+                }
+                push("sorted", sorted.to_string());
+            }
+            IndexOp::GridSample(grid) => {
+                push("mode", format!("{:?}", grid.mode).to_lowercase());
+                push("padding", grid.padding.name().to_owned());
+                push("align_corners", grid.align_corners.to_string());
+            }
+            IndexOp::RoiAlign(roi) => {
+                push("mode", if roi.max { "max" } else { "mean" }.to_owned());
+                push("bins", format!("{:?}", roi.bins));
+                push("sampling_ratio", roi.sampling_ratio.to_string());
+                push("spatial_scale", super::text::number(roi.spatial_scale));
+                push("half_pixel", roi.half_pixel.to_string());
+            }
+            IndexOp::Col2Im { strides, dilations, pads } => {
+                push("strides", format!("{strides:?}"));
+                push("dilations", format!("{dilations:?}"));
+                push("pads", format!("{pads:?}"));
+            }
+            IndexOp::MaxPoolIndices { pool, column_major } => {
+                push("kernel", format!("{:?}", pool.kernel));
+                push("strides", format!("{:?}", pool.strides));
+                push("dilations", format!("{:?}", pool.dilations));
+                push("pads", format!("{:?}", pool.pads));
+                push("ceil", pool.ceil.to_string());
+                push("column_major", column_major.to_string());
+            }
+            IndexOp::MaxUnpool { kernel, strides, pads } => {
+                push("kernel", format!("{kernel:?}"));
+                push("strides", format!("{strides:?}"));
+                push("pads", format!("{pads:?}"));
             }
         }
         list

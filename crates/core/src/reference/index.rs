@@ -2,8 +2,10 @@
 
 mod order;
 mod pick;
+mod sample;
 mod scatter;
 mod suppress;
+mod unpool;
 
 use super::Call;
 use crate::error::{CoreErrorKind, Result};
@@ -25,6 +27,12 @@ pub(super) fn evaluate(call: &Call, op: &IndexOp) -> Result<Vec<Tensor>> {
         IndexOp::ReverseSequence { batch_axis, time_axis } => {
             pick::reverse_sequence(call, *batch_axis, *time_axis)
         }
+        IndexOp::Unique { axis, sorted } => order::unique(call, *axis, *sorted),
+        IndexOp::GridSample(attributes) => sample::grid_sample(call, *attributes),
+        IndexOp::RoiAlign(roi) => sample::roi_align(call, roi),
+        IndexOp::Col2Im { strides, dilations, pads } => unpool::col2im(call, (strides, dilations, pads)),
+        IndexOp::MaxPoolIndices { pool, column_major } => unpool::max_pool_indices(call, pool, *column_major),
+        IndexOp::MaxUnpool { kernel, strides, pads } => unpool::max_unpool(call, (kernel, strides, pads)),
     }
 }
 

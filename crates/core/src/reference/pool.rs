@@ -84,6 +84,15 @@ impl Windows {
     }
 }
 
+/// The place of the largest element of a window over the channel that starts at `first`; of equals the first.
+pub(super) fn best(values: &[f64], first: usize, window: &Window) -> Option<usize> {
+    window.samples.iter().map(|at| first + at).reduce(|best, at| {
+        // The first NaN stays.
+        let wins = values[at] > values[best] || (values[at].is_nan() && !values[best].is_nan());
+        if wins { at } else { best }
+    })
+}
+
 /// The largest element of each window; of equals the first.
 ///
 /// Works on elements of any type by choosing positions, so that codes stay codes.
@@ -95,14 +104,8 @@ pub(super) fn max_pool(call: &Call, pool: &PoolAttributes) -> Result<Vec<Tensor>
         None => Tensor::from_f64(x.dtype(), &[1], &[f64::NEG_INFINITY])?,
     };
     // A window altogether in the padding has no largest element.
-    let picks = Windows::new(call, pool)?.map((1, 0), |first, window| {
-        let best = window.samples.iter().map(|at| first + at).reduce(|best, at| {
-            // The first NaN stays.
-            let wins = values[at] > values[best] || (values[at].is_nan() && !values[best].is_nan());
-            if wins { at } else { best }
-        });
-        best.map_or((1, 0), |at| (0, at))
-    });
+    let picks = Windows::new(call, pool)?
+        .map((1, 0), |first, window| best(&values, first, window).map_or((1, 0), |at| (0, at)));
     Ok(vec![select(&[x, &lowest], call.extents(), picks.into_iter())?])
 }
 

@@ -88,28 +88,30 @@ fn taps(
     }
 }
 
-/// Cubic convolution with coefficient `a` over the four samples around `x`.
+/// The weight of a sample at `distance` in cubic convolution with coefficient `a`.
+pub(super) fn cubic_weight(a: f64, distance: f64) -> f64 {
+    let d = distance.abs();
+    if d <= 1.0 {
+        ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
+    } else if d < 2.0 {
+        a * (((d - 5.0) * d + 8.0) * d - 4.0)
+    } else {
+        0.0
+    }
+}
+
+/// Cubic convolution over the four samples around `x`.
 fn cubic(attributes: ResizeAttributes, x: f32, input: usize) -> Vec<(usize, f64)> {
     let a = f64::from(attributes.cubic);
     let floor = x.floor();
     let fraction = f64::from(x - floor);
-    let weight = |distance: f64| {
-        let d = distance.abs();
-        if d <= 1.0 {
-            ((a + 2.0) * d - (a + 3.0)) * d * d + 1.0
-        } else if d < 2.0 {
-            a * (((d - 5.0) * d + 8.0) * d - 4.0)
-        } else {
-            0.0
-        }
-    };
     let last = input as i64 - 1;
     let mut taps: Vec<(usize, f64)> = Vec::with_capacity(4);
     for step in -1..=2i64 {
         let at = (floor as i64).saturating_add(step);
         let inside = (0..=last).contains(&at);
         if inside || !attributes.exclude_outside {
-            taps.push((at.clamp(0, last) as usize, weight(fraction - step as f64)));
+            taps.push((at.clamp(0, last) as usize, cubic_weight(a, fraction - step as f64)));
         }
     }
     if attributes.exclude_outside {

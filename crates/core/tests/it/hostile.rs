@@ -3,9 +3,9 @@
 
 use fewbit_core::infer::infer;
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, IndexOp, LogicOp,
-    NearestMode, Node, Op, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, ScatterReduction,
-    Shape, Tensor, UnaryOp,
+    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, GridAttributes,
+    GridPadding, IndexOp, LogicOp, NearestMode, Node, Op, PadMode, PoolAttributes, ReduceOp,
+    ResizeAttributes, ResizeMode, RoiAttributes, ScatterReduction, Shape, Tensor, UnaryOp,
 };
 use fewbit_core::plan::Precision;
 use fewbit_core::quant::{Granularity, QuantParams};
@@ -147,7 +147,8 @@ fn op(random: &mut Random) -> Op {
 
 fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
     let reduction = *random.choose(&[ScatterReduction::None, ScatterReduction::Mul, ScatterReduction::Max]);
-    match random.below(12) {
+    let ConvAttributes { strides, dilations, pads, kernel, .. } = conv(random);
+    match random.below(18) {
         0 => IndexOp::GatherElements { axis },
         1 => IndexOp::GatherNd { batch_dims: axis },
         2 => IndexOp::ScatterElements { axis, reduction },
@@ -159,7 +160,23 @@ fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
         8 => IndexOp::NonZero,
         9 => IndexOp::Compress { axis: flag.then_some(axis) },
         10 => IndexOp::Trilu { upper: flag },
-        _ => IndexOp::ReverseSequence { batch_axis: axis % 3, time_axis: usize::from(flag) },
+        11 => IndexOp::ReverseSequence { batch_axis: axis % 3, time_axis: usize::from(flag) },
+        12 => IndexOp::Unique { axis: flag.then_some(axis), sorted: axis == 1 },
+        13 => IndexOp::GridSample(GridAttributes {
+            mode: *random.choose(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]),
+            padding: *random.choose(&[GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection]),
+            align_corners: flag,
+        }),
+        14 => IndexOp::RoiAlign(RoiAttributes {
+            max: flag,
+            bins: [number(random), number(random)],
+            sampling_ratio: number(random) % 4,
+            spatial_scale: *random.choose(&[1.0, -1.0, f32::MAX, f32::NAN]),
+            half_pixel: flag,
+        }),
+        15 => IndexOp::Col2Im { strides, dilations, pads },
+        16 => IndexOp::MaxPoolIndices { pool: pool(random), column_major: flag },
+        _ => IndexOp::MaxUnpool { kernel, strides, pads },
     }
 }
 

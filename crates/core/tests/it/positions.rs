@@ -4,7 +4,8 @@
 use fewbit_core::CoreErrorKind;
 use fewbit_core::infer::infer;
 use fewbit_core::ir::{
-    Activation, BinaryOp, DType, Dim, Graph, IndexOp, Op, ScatterReduction, Shape, Tensor,
+    Activation, BinaryOp, DType, Dim, Graph, GridAttributes, GridPadding, IndexOp, Op, ResizeMode,
+    RoiAttributes, ScatterReduction, Shape, Tensor,
 };
 use fewbit_core::quant::QuantParams;
 
@@ -162,4 +163,76 @@ fn extents_that_data_decides_are_symbols_until_it_is_known() {
     let dims = graph.value(found).shape.as_ref().unwrap().dims().to_vec();
     assert_eq!((dims[0].clone(), dims[1].fixed()), (Dim::Fixed(2), None));
     assert_eq!(graph.value(known).extents(), Some(vec![1, 2]));
+}
+
+#[test]
+fn unpooling_counts_places_in_the_shape_the_window_implies() {
+    // ONNX's node test maxunpool_export_with_output_shape.
+    let unpool = |indices: &[i64], shape: &[i64]| {
+        on(IndexOp::MaxUnpool { kernel: vec![2, 2], strides: vec![2, 2], pads: vec![0; 4] })
+            .input(floats(&[1, 1, 2, 2], &[5.0, 6.0, 7.0, 8.0]))
+            .input(Tensor::from_slice(&[1, 1, 2, 2], indices).unwrap())
+            .input(list(shape))
+    };
+    let y = unpool(&[5, 7, 13, 15], &[1, 1, 5, 5]).run();
+    let mut expected = vec![0.0; 25];
+    for (place, value) in [(6, 5.0), (8, 6.0), (16, 7.0), (18, 8.0)] {
+        expected[place] = value;
+    }
+    assert_eq!(y, floats(&[1, 1, 5, 5], &expected));
+    refused(&unpool(&[5, 7, 13, 16], &[1, 1, 4, 4]), CoreErrorKind::Tensor, "from 0 to below 16");
+    refused(&unpool(&[5, 7, 13, 15], &[1, 1, 4, 3]), CoreErrorKind::Shape, "at least [1, 1, 4, 4]");
+}
+
+#[test]
+fn sampling_refuses_what_does_not_fit() {
+    let grid = |x: Tensor, grid: Tensor| {
+        on(IndexOp::GridSample(GridAttributes {
+            mode: ResizeMode::Linear,
+            padding: GridPadding::Reflection,
+            align_corners: true,
+        }))
+        .input(x)
+        .input(grid)
+    };
+    let image = count_up(&[1, 1, 1, 1]);
+    refused(
+        &grid(image.clone(), count_up(&[1, 2, 2, 3])),
+        CoreErrorKind::Shape,
+        "one number per spatial axis",
+    );
+    refused(&grid(count_up(&[1, 1, 0, 2]), count_up(&[1, 2, 2, 2])), CoreErrorKind::Shape, "with samples");
+    // One sample mirrors onto itself, wherever it is looked for.
+    let far = floats(&[1, 1, 2, 2], &[9.0, f32::MAX, f32::NEG_INFINITY, 0.0]);
+    assert_eq!(grid(image, far).run().extents(), [1, 1, 1, 2]);
+    let roi = |regions: Tensor, batch: i64| {
+        on(IndexOp::RoiAlign(RoiAttributes {
+            max: false,
+            bins: [2, 2],
+            sampling_ratio: 0,
+            spatial_scale: 1.0,
+            half_pixel: true,
+        }))
+        .input(count_up(&[1, 1, 4, 4]))
+        .input(regions)
+        .input(list(&[batch]))
+    };
+    refused(&roi(count_up(&[1, 4]), 1), CoreErrorKind::Tensor, "expected batch indices");
+    refused(&roi(count_up(&[1, 4]), -1), CoreErrorKind::Tensor, "expected batch indices");
+    refused(&roi(floats(&[1, 4], &[0.0, 0.0, 1e9, 1.0]), 0), CoreErrorKind::Tensor, "samples along a bin");
+    refused(&roi(count_up(&[1, 5]), 0), CoreErrorKind::Shape, "expected regions [count, 4]");
+    let columns = |x: Tensor, image: &[i64], block: &[i64]| {
+        let [strides, dilations] = [vec![1; 2], vec![1; 2]];
+        on(IndexOp::Col2Im { strides, dilations, pads: vec![0; 4] })
+            .input(x)
+            .input(list(image))
+            .input(list(block))
+    };
+    refused(&columns(count_up(&[1, 4, 9]), &[3, 3], &[2, 2]), CoreErrorKind::Shape, "a multiple of 4, 4");
+    refused(
+        &columns(count_up(&[1, 4, 4]), &[3, -3], &[2, 2]),
+        CoreErrorKind::Shape,
+        "expected an image and a block",
+    );
+    refused(&columns(count_up(&[1, 4, 4]), &[1, 1], &[2, 2]), CoreErrorKind::Shape, "number of blocks");
 }

@@ -1,13 +1,15 @@
 //! Attributes of operators on positions.
 
-use fewbit_core::ir::IndexOp;
+use fewbit_core::ir::{IndexOp, ResizeMode};
 
-use super::{int, text};
+use super::operators::pool_attributes;
+use super::{float, int, ints, malformed, text};
+use crate::error::Result;
 use crate::proto::AttributeProto;
 
-pub(super) fn attributes(op: &IndexOp) -> Vec<AttributeProto> {
+pub(super) fn attributes(op: &IndexOp, opset: i64) -> Result<Vec<AttributeProto>> {
     let axis = |axis: usize| int("axis", axis as i64);
-    match op {
+    Ok(match op {
         IndexOp::GatherElements { axis: at } | IndexOp::OneHot { axis: at } => vec![axis(*at)],
         IndexOp::GatherNd { batch_dims } => vec![int("batch_dims", *batch_dims as i64)],
         IndexOp::ScatterElements { axis: at, reduction } => {
@@ -24,7 +26,50 @@ pub(super) fn attributes(op: &IndexOp) -> Vec<AttributeProto> {
         IndexOp::ReverseSequence { batch_axis, time_axis } => {
             vec![int("batch_axis", *batch_axis as i64), int("time_axis", *time_axis as i64)]
         }
+        IndexOp::Unique { axis: at, sorted } => {
+            let mut attributes = vec![int("sorted", i64::from(*sorted))];
+            attributes.extend(at.iter().map(|&at| axis(at)));
+            attributes
+        }
+        IndexOp::GridSample(grid) => {
+            // Set 20 gave the modes new names, and images more axes.
+            let mode = match (grid.mode, opset) {
+                (ResizeMode::Nearest, _) => "nearest",
+                (ResizeMode::Linear, ..20) => "bilinear",
+                (ResizeMode::Linear, _) => "linear",
+                (ResizeMode::Cubic, ..20) => "bicubic",
+                (ResizeMode::Cubic, _) => "cubic",
+                (mode, _) => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
+            };
+            vec![
+                text("mode", mode),
+                text("padding_mode", grid.padding.name()),
+                int("align_corners", i64::from(grid.align_corners)),
+            ]
+        }
+        IndexOp::RoiAlign(roi) => vec![
+            text("mode", if roi.max { "max" } else { "avg" }),
+            int("output_height", roi.bins[0] as i64),
+            int("output_width", roi.bins[1] as i64),
+            int("sampling_ratio", roi.sampling_ratio as i64),
+            float("spatial_scale", roi.spatial_scale),
+            text(
+                "coordinate_transformation_mode",
+                if roi.half_pixel { "half_pixel" } else { "output_half_pixel" },
+            ),
+        ],
+        IndexOp::Col2Im { strides, dilations, pads } => {
+            vec![ints("strides", strides), ints("dilations", dilations), ints("pads", pads)]
+        }
+        IndexOp::MaxPoolIndices { pool, column_major } => {
+            let mut attributes = pool_attributes(pool);
+            attributes.push(int("storage_order", i64::from(*column_major)));
+            attributes
+        }
+        IndexOp::MaxUnpool { kernel, strides, pads } => {
+            vec![ints("kernel_shape", kernel), ints("strides", strides), ints("pads", pads)]
+        }
         // An operator without attributes.
         _ => vec![],
-    }
+    })
 }

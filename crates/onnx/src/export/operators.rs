@@ -1,8 +1,8 @@
 //! One operator at a time: from the IR's operator to ONNX's node.
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, ConvAttributes, CoordinateMode, NearestMode, Node, Op, PadMode, PoolAttributes,
-    ResizeMode, Tensor, UnaryOp,
+    Activation, BinaryOp, ConvAttributes, CoordinateMode, IndexOp, NearestMode, Node, Op, PadMode,
+    PoolAttributes, ResizeMode, Tensor, UnaryOp,
 };
 
 use super::{Writer, float, index, int, ints, malformed, text};
@@ -163,7 +163,12 @@ pub(super) fn write(
             }
             attributes
         }
-        Op::Index(op) => index::attributes(op),
+        Op::Index(op) => {
+            if let IndexOp::MaxPoolIndices { .. } = op {
+                "MaxPool".clone_into(&mut kind);
+            }
+            index::attributes(op, writer.opset)?
+        }
         Op::Binary { op: BinaryOp::Fmod, .. } => vec![int("fmod", 1)],
         Op::Binary { op: BinaryOp::ShiftLeft, .. } => vec![text("direction", "LEFT")],
         Op::Binary { op: BinaryOp::ShiftRight, .. } => vec![text("direction", "RIGHT")],
@@ -278,7 +283,7 @@ pub(super) fn conv_attributes(conv: &ConvAttributes) -> Vec<AttributeProto> {
     ]
 }
 
-fn pool_attributes(pool: &PoolAttributes) -> Vec<AttributeProto> {
+pub(super) fn pool_attributes(pool: &PoolAttributes) -> Vec<AttributeProto> {
     let mut attributes = vec![
         ints("kernel_shape", &pool.kernel),
         ints("strides", &pool.strides),

@@ -1,7 +1,7 @@
 //! Which operator set a graph's nodes need.
 
 use fewbit_core::ir::{
-    BinaryOp, CoordinateMode, DType, Graph, IndexOp, Op, PadMode, ScatterReduction, UnaryOp, Value,
+    BinaryOp, CoordinateMode, DType, Graph, IndexOp, Node, Op, PadMode, ScatterReduction, UnaryOp, Value,
 };
 use fewbit_core::quant::Granularity;
 
@@ -10,19 +10,25 @@ const USUAL: i64 = 17;
 
 /// The oldest operator set, from 17 on, that has every operator and type of the graph.
 pub(super) fn needed(graph: &Graph) -> i64 {
-    let nodes = graph.nodes().map(|(_, node)| of_operator(&node.op));
+    let nodes = graph.nodes().map(|(_, node)| of_node(graph, node));
     let values = graph.value_ids().map(|id| of_value(graph.value(id)));
     nodes.chain(values).max().unwrap_or(USUAL).max(USUAL)
 }
 
-fn of_operator(op: &Op) -> i64 {
-    match op {
+fn of_node(graph: &Graph, node: &Node) -> i64 {
+    match &node.op {
+        // Set 20 lets images have more than two spatial axes.
+        Op::Index(IndexOp::GridSample(_)) => {
+            let shape = node.input(0).and_then(|x| graph.value(x).shape.as_ref());
+            if shape.is_some_and(|shape| shape.rank() != 4) { 20 } else { USUAL }
+        }
         Op::Unary(UnaryOp::Gelu { .. }) => 20,
         Op::Pad { mode: PadMode::Wrap } => 19,
         Op::Resize(resize) if resize.coordinates == CoordinateMode::HalfPixelSymmetric => 19,
         Op::Binary { op: BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor, .. }
         | Op::Index(
-            IndexOp::ScatterElements { reduction: ScatterReduction::Max | ScatterReduction::Min, .. }
+            IndexOp::Col2Im { .. }
+            | IndexOp::ScatterElements { reduction: ScatterReduction::Max | ScatterReduction::Min, .. }
             | IndexOp::ScatterNd { reduction: ScatterReduction::Max | ScatterReduction::Min },
         ) => 18,
         _ => USUAL,

@@ -4,8 +4,8 @@ mod compose;
 mod index;
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, LogicOp, NearestMode, Op,
-    PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
+    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, IndexOp, LogicOp, NearestMode,
+    Op, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
 };
 
 use super::attributes::Attributes;
@@ -21,19 +21,18 @@ pub(super) fn translate(
     attributes: &Attributes,
     inputs: Vec<Option<ValueId>>,
 ) -> Result<Translated> {
-    let outputs = proto.output.clone();
-    let mut site = Site { importer, attributes, inputs };
+    let mut outputs = proto.output.clone();
+    // Optional outputs behind the first are dropped where nobody names them.
+    while outputs.len() > 1 && outputs.last().is_some_and(String::is_empty) {
+        outputs.pop();
+    }
+    let mut site = Site { importer, attributes, inputs, outputs: outputs.len() };
     let known = matches!(proto.domain(), "" | "ai.onnx")
         || (proto.domain() == "com.microsoft"
             && matches!(proto.op_type(), "QuantizeLinear" | "DequantizeLinear" | "Gelu"));
     let op = if known { site.op(proto.op_type())? } else { None };
     let op = op.unwrap_or_else(|| opaque(proto, attributes));
     let inputs = site.inputs;
-    // Optional outputs behind the first are dropped where the IR's operator has one and nobody names them.
-    let mut outputs = outputs;
-    while outputs.len() > 1 && outputs.last().is_some_and(String::is_empty) {
-        outputs.pop();
-    }
     // Outputs that nobody names are still made.
     if let Op::Index(op) = &op {
         while outputs.len() < op.arity().2 {
@@ -62,6 +61,8 @@ struct Site<'a, 'b> {
     importer: &'a mut Importer<'b>,
     attributes: &'a Attributes<'a>,
     inputs: Vec<Option<ValueId>>,
+    /// The number of outputs that the file names.
+    outputs: usize,
 }
 
 impl Site<'_, '_> {
@@ -119,6 +120,10 @@ impl Site<'_, '_> {
                 activation: Activation::None,
             },
             "MatMul" => Op::MatMul,
+            "MaxPool" if self.outputs > 1 => Op::Index(IndexOp::MaxPoolIndices {
+                pool: self.pool(false)?,
+                column_major: a.flag("storage_order", false),
+            }),
             "MaxPool" => Op::MaxPool(self.pool(false)?),
             "AveragePool" => Op::AveragePool(self.pool(a.flag("count_include_pad", false))?),
             "GlobalAveragePool" => Op::GlobalAveragePool,
@@ -263,6 +268,13 @@ impl Site<'_, '_> {
         Ok(ConvAttributes { kernel, strides, dilations, pads, groups: 1 })
     }
 
+    /// A window whose extents the attributes give.
+    fn own_window(&self) -> Result<ConvAttributes> {
+        let a = self.attributes;
+        let rank = a.ints("kernel_shape").ok_or_else(|| a.fail("expects kernel_shape, found none"))?.len();
+        self.window(a.extents("kernel_shape", rank, 1, 1)?)
+    }
+
     fn conv(&self) -> Result<ConvAttributes> {
         let a = self.attributes;
         let kernel = match a.ints("kernel_shape") {
@@ -290,8 +302,7 @@ impl Site<'_, '_> {
 
     fn pool(&self, count_include_pad: bool) -> Result<PoolAttributes> {
         let a = self.attributes;
-        let rank = a.ints("kernel_shape").ok_or_else(|| a.fail("expects kernel_shape, found none"))?.len();
-        let window = self.window(a.extents("kernel_shape", rank, 1, 1)?)?;
+        let window = self.own_window()?;
         Ok(PoolAttributes {
             kernel: window.kernel,
             strides: window.strides,

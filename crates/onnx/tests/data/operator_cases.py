@@ -154,7 +154,63 @@ def composed_cases():
     yield case("Size", [a], 13)
 
 
-FAMILIES = {"index": index_cases, "composed": composed_cases}
+def sampling_cases():
+    image = floats(2, 3, 5, 6)
+    # Some places lie outside, some far.
+    grid = random.uniform(-1.4, 1.4, (2, 4, 7, 2)).astype(f32)
+    grid[0, 0, 0] = [-3.7, 4.2]
+    for old, new in [("bilinear", "linear"), ("nearest", "nearest"), ("bicubic", "cubic")]:
+        for padding in ["zeros", "border", "reflection"]:
+            for corners in [0, 1]:
+                label = f"{new}-{padding}-{corners}"
+                yield case("GridSample", [image, grid], 16, mode=old, padding_mode=padding, align_corners=corners, name=label)
+                yield case("GridSample", [image, grid], 20, mode=new, padding_mode=padding, align_corners=corners, name=label)
+                if new != "cubic":
+                    yield case(
+                        "GridSample",
+                        [floats(1, 2, 3, 4, 5), random.uniform(-1.4, 1.4, (1, 2, 3, 4, 3)).astype(f32)],
+                        20, mode=new, padding_mode=padding, align_corners=corners, name=f"3d-{label}",
+                    )
+    regions = np.array([[0, 0, 9.5, 9], [2.2, 1, 4, 6.7], [-3, -2, 30, 40], [5, 5, 5.2, 5.1]], f32)
+    batches = list64(0, 1, 1, 0)
+    picture = floats(2, 2, 10, 12)
+    for opset, modes in [(10, [None]), (16, ["half_pixel", "output_half_pixel"])]:
+        for coordinates in modes:
+            for mode in ["avg", "max"]:
+                for ratio in [0, 2]:
+                    extra = {} if coordinates is None else {"coordinate_transformation_mode": coordinates}
+                    yield case(
+                        "RoiAlign", [picture, regions, batches], opset, mode=mode, output_height=3, output_width=2,
+                        sampling_ratio=ratio, spatial_scale=0.7, name=f"{coordinates}-{mode}-{ratio}", **extra,
+                    )
+    columns = floats(2, 2 * 6, 4 * 4)
+    yield case("Col2Im", [columns, list64(5, 6), list64(2, 3)], 18, constants=[1, 2])
+    yield case(
+        "Col2Im", [floats(1, 9, 4), list64(5, 5), list64(3, 3)], 18, constants=[1, 2], strides=[2, 2], pads=[0, 0, 0, 0],
+        name="strides",
+    )
+    yield case(
+        "Col2Im", [floats(1, 4, 25), list64(6, 6), list64(2, 2)], 18, constants=[1, 2], dilations=[2, 2],
+        pads=[1, 0, 0, 1], name="dilations",
+    )
+    tied = random.integers(-9, 9, (2, 2, 6, 7)).astype(f32)
+    for order in [0, 1]:
+        yield case("MaxPool", [tied], 12, 2, kernel_shape=[2, 3], strides=[2, 1], storage_order=order, name=f"order{order}")
+    yield case("MaxPool", [tied], 12, 2, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 0, 1, 1], ceil_mode=1, name="pads")
+    yield case("MaxPool", [floats(1, 2, 9)], 8, 2, kernel_shape=[3], name="1d")
+    yield case("MaxPool", [tied], 10, 1, kernel_shape=[3, 2], auto_pad="SAME_LOWER", name="one-output")
+    places = np.array([[[[5, 7], [13, 15]]]], i64)
+    yield case("MaxUnpool", [floats(1, 1, 2, 2), places], 9, kernel_shape=[2, 2], strides=[2, 2])
+    yield case("MaxUnpool", [floats(1, 1, 2, 2), places], 11, kernel_shape=[2, 2], strides=[2, 2], name="set11")
+    repeated = random.integers(0, 4, (3, 4)).astype(f32)
+    for order in [0, 1]:
+        yield case("Unique", [repeated], 11, 4, sorted=order, name=f"flat{order}")
+        yield case("Unique", [np.repeat(repeated, 2, 0)], 11, 4, axis=0, sorted=order, name=f"rows{order}")
+        yield case("Unique", [np.repeat(repeated, 2, 1)], 11, 4, axis=-1, sorted=order, name=f"columns{order}")
+    yield case("Unique", [ints(-2, 2, 7)], 11, 1, name="i64")
+
+
+FAMILIES = {"index": index_cases, "composed": composed_cases, "sampling": sampling_cases}
 
 
 def run(model, inputs):

@@ -99,3 +99,8 @@ fn operators_on_positions_agree_with_onnx_runtime() {
 fn composed_operators_agree_with_onnx_runtime() {
     family("composed");
 }
+
+#[test]
+fn sampling_and_unpooling_agree_with_onnx_runtime() {
+    family("sampling");
+}

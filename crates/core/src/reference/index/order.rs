@@ -87,3 +87,60 @@ fn running<T: Copy>(
     }
     sums
 }
+
+pub(super) fn unique(call: &Call, axis: Option<usize>, sorted: bool) -> Result<Vec<Tensor>> {
+    let x = call.input(0)?;
+    let compare = comparison(x);
+    let (outer, whole, inner) = match axis {
+        Some(axis) => around(x.extents(), axis),
+        None => (1, x.elements(), 1),
+    };
+    // The elements of slice `at`, in row-major order.
+    let slice = |at: usize| {
+        (0..outer).flat_map(move |row| (row * whole + at) * inner..(row * whole + at + 1) * inner)
+    };
+    let order = |a: usize, b: usize| {
+        slice(a)
+            .zip(slice(b))
+            .map(|(a, b)| compare(a, b))
+            .find(|order| order.is_ne())
+            .unwrap_or(Ordering::Equal)
+    };
+    let mut ascending: Vec<usize> = (0..whole).collect();
+    ascending.sort_by(|&a, &b| order(a, b));
+    // Of equals, which the stable sort leaves in their order, the first stands for all.
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for at in ascending {
+        match groups.last_mut() {
+            Some(group) if order(group[0], at).is_eq() => group.push(at),
+            _ => groups.push(vec![at]),
+        }
+    }
+    if !sorted {
+        groups.sort_by_key(|group| group[0]);
+    }
+    let mut inverse = vec![0i64; whole];
+    for (number, group) in groups.iter().enumerate() {
+        for &at in group {
+            inverse[at] = number as i64;
+        }
+    }
+    let count = groups.len();
+    let mut extents = axis.map_or_else(|| vec![0], |_| x.extents().to_vec());
+    extents[axis.unwrap_or(0)] = count;
+    let groups = &groups;
+    let picks = (0..outer).flat_map(|row| {
+        groups.iter().flat_map(move |group| {
+            let first = (row * whole + group[0]) * inner;
+            (first..first + inner).map(|at| (0, at))
+        })
+    });
+    let first: Vec<i64> = groups.iter().map(|group| group[0] as i64).collect();
+    let counts: Vec<i64> = groups.iter().map(|group| group.len() as i64).collect();
+    Ok(vec![
+        select(&[x], &extents, picks)?,
+        Tensor::from_slice(&[count], &first)?,
+        Tensor::from_slice(&[whole], &inverse)?,
+        Tensor::from_slice(&[count], &counts)?,
+    ])
+}

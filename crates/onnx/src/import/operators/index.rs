@@ -1,6 +1,8 @@
 //! Operators on positions: gathers and scatters by element, ordering, suppression.
 
-use fewbit_core::ir::{IndexOp, Op, ScatterReduction, Tensor};
+use fewbit_core::ir::{
+    GridAttributes, GridPadding, IndexOp, Op, ResizeMode, RoiAttributes, ScatterReduction, Tensor,
+};
 
 use super::{Site, from_front};
 use crate::error::Result;
@@ -59,6 +61,27 @@ impl Site<'_, '_> {
                     time_axis: axis("time_axis", 0)?,
                 }
             }
+            "Unique" => {
+                let axis = if a.has("axis") { Some(self.axis(a.int("axis", 0))?) } else { None };
+                IndexOp::Unique { axis, sorted: a.flag("sorted", true) }
+            }
+            "GridSample" => self.grid_sample()?,
+            "RoiAlign" => self.roi_align()?,
+            "Col2Im" => {
+                let rank = match self.constant(2) {
+                    Some(block) => block.elements(),
+                    None => a.ints("strides").map_or(2, <[i64]>::len),
+                };
+                IndexOp::Col2Im {
+                    strides: a.extents("strides", rank, 1, 1)?,
+                    dilations: a.extents("dilations", rank, 1, 1)?,
+                    pads: a.extents("pads", 2 * rank, 0, 0)?,
+                }
+            }
+            "MaxUnpool" => {
+                let window = self.own_window()?;
+                IndexOp::MaxUnpool { kernel: window.kernel, strides: window.strides, pads: window.pads }
+            }
             _ => return Ok(None),
         })))
     }
@@ -67,6 +90,53 @@ impl Site<'_, '_> {
     fn count(&self, name: &str) -> Result<usize> {
         usize::try_from(self.attributes.int(name, 0))
             .map_err(|_| self.attributes.fail(format!("expects {name} of 0 or more")))
+    }
+
+    fn grid_sample(&self) -> Result<IndexOp> {
+        let a = self.attributes;
+        Ok(IndexOp::GridSample(GridAttributes {
+            // Set 20 gave two modes new names.
+            mode: match a.text("mode", "linear") {
+                "linear" | "bilinear" => ResizeMode::Linear,
+                "nearest" => ResizeMode::Nearest,
+                "cubic" | "bicubic" => ResizeMode::Cubic,
+                other => return Err(a.fail(format!("expects a known mode, found `{other}`"))),
+            },
+            padding: match a.text("padding_mode", "zeros") {
+                "zeros" => GridPadding::Zeros,
+                "border" => GridPadding::Border,
+                "reflection" => GridPadding::Reflection,
+                other => return Err(a.fail(format!("expects a known padding, found `{other}`"))),
+            },
+            align_corners: a.flag("align_corners", false),
+        }))
+    }
+
+    fn roi_align(&self) -> Result<IndexOp> {
+        let a = self.attributes;
+        let extent = |name: &str| {
+            usize::try_from(a.int(name, 1))
+                .ok()
+                .filter(|&extent| extent > 0)
+                .ok_or_else(|| a.fail(format!("expects {name} of at least 1")))
+        };
+        // Before set 16 there was one way to read coordinates.
+        let mode = if self.importer.opset < 16 { "output_half_pixel" } else { "half_pixel" };
+        Ok(IndexOp::RoiAlign(RoiAttributes {
+            max: match a.text("mode", "avg") {
+                "avg" => false,
+                "max" => true,
+                other => return Err(a.fail(format!("expects mode avg or max, found `{other}`"))),
+            },
+            bins: [extent("output_height")?, extent("output_width")?],
+            sampling_ratio: self.count("sampling_ratio")?,
+            spatial_scale: a.float("spatial_scale", 1.0),
+            half_pixel: match a.text("coordinate_transformation_mode", mode) {
+                "half_pixel" => true,
+                "output_half_pixel" => false,
+                other => return Err(a.fail(format!("expects known coordinates, found `{other}`"))),
+            },
+        }))
     }
 
     fn scatter_reduction(&self) -> Result<ScatterReduction> {
