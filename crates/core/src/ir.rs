@@ -20,7 +20,7 @@ pub mod verify;
 pub use dtype::{DType, ParseDTypeError};
 pub use graph::{Graph, Node, Value};
 pub use id::{NodeId, ValueId};
-pub use index::{GridAttributes, GridPadding, IndexOp, RoiAttributes, ScatterReduction};
+pub use index::{GridAttributes, GridPadding, IndexOp, ResampleAttributes, RoiAttributes, ScatterReduction};
 pub use op::{
     Activation, Attribute, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, LogicOp, NearestMode, Op,
     OpKind, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, UnaryOp,

@@ -8,6 +8,7 @@
 mod index;
 mod operators;
 mod opset;
+mod resize;
 
 use std::collections::{HashMap, HashSet};
 

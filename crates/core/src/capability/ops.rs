@@ -54,7 +54,7 @@ const MOVING: [&str; 17] = [
 const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Every other operator of the IR.
-const OTHERS: [&str; 69] = [
+const OTHERS: [&str; 70] = [
     "AveragePool",
     "GlobalAveragePool",
     "Not",
@@ -124,6 +124,7 @@ const OTHERS: [&str; 69] = [
     "Col2Im",
     "MaxPoolIndices",
     "MaxUnpool",
+    "Resample",
 ];
 
 /// The groups that a rule's operator list may name.

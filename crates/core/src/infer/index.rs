@@ -27,6 +27,7 @@ pub(super) fn outputs(site: &Site, op: &IndexOp) -> Result<Vec<Inferred>> {
         IndexOp::Unique { axis, .. } => unique(site, *axis),
         IndexOp::GridSample(_) => sampling::grid_sample(site),
         IndexOp::RoiAlign(roi) => sampling::roi_align(site, roi),
+        IndexOp::Resample(attributes) => sampling::resample(site, *attributes),
         IndexOp::Col2Im { strides, dilations, pads } => sampling::col2im(site, (strides, dilations, pads)),
         IndexOp::MaxPoolIndices { pool, .. } => sampling::max_pool_indices(site, pool),
         IndexOp::MaxUnpool { kernel, strides, pads } => sampling::max_unpool(site, (kernel, strides, pads)),

@@ -186,6 +186,15 @@ impl<'a> Site<'a> {
             .collect()
     }
 
+    /// The site as if the input at `index` were absent.
+    pub(super) fn without(&self, index: usize) -> Site<'a> {
+        let mut inputs = self.inputs.clone();
+        if let Some(input) = inputs.get_mut(index) {
+            *input = None;
+        }
+        Site { node: self.node, inputs, outputs: self.outputs.clone() }
+    }
+
     /// The input at `index`.
     pub(super) fn required(&self, index: usize) -> Result<&Operand<'a>> {
         self.optional(index).ok_or_else(|| {

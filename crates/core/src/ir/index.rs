@@ -2,7 +2,7 @@
 //!
 //! Owns [`IndexOp`] with its attributes, and what the rest of the IR asks about each: name, arity, text form.
 
-use super::{PoolAttributes, ResizeMode};
+use super::{PoolAttributes, ResizeAttributes, ResizeMode};
 
 /// How an update meets the element at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -81,6 +81,18 @@ pub struct RoiAttributes {
     pub spatial_scale: f32,
     /// Whether coordinates are shifted by half a sample, and regions may be smaller than one sample.
     pub half_pixel: bool,
+}
+
+/// Attributes of a resize of which [`Op::Resize`](super::Op::Resize) has no form.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ResampleAttributes {
+    /// Interpolation and, without a region, coordinates.
+    pub resize: ResizeAttributes,
+    /// Whether the kernel widens with the distance of the samples where the tensor shrinks (linear and cubic modes).
+    pub antialias: bool,
+    /// What is seen outside the input where the `roi` says which part of it to sample: begins, then ends, from 0 at the
+    /// first sample to 1 at the last. `None`: the whole is sampled, and the `roi` means nothing.
+    pub crop: Option<f32>,
 }
 
 /// An operator on positions. Inputs are listed in brackets; `?` marks one that may be absent.
@@ -173,6 +185,9 @@ pub enum IndexOp {
     GridSample(GridAttributes),
     /// Regions of images pooled to one size. `[x NCHW, regions [count, 4] as x1 y1 x2 y2, batch indices [count]]`
     RoiAlign(RoiAttributes),
+    /// Another size, with a wider kernel or out of a region. `[x, roi?, scales?, sizes?]`; where both are given, `sizes`
+    /// says the extents and `scales` the coordinates.
+    Resample(ResampleAttributes),
     /// Columns of blocks summed into an image, the inverse of cutting it into blocks.
     /// `[x N (C × block) places, image extents, block extents]`
     Col2Im {
@@ -221,6 +236,7 @@ impl IndexOp {
             IndexOp::Unique { .. } => "Unique",
             IndexOp::GridSample(_) => "GridSample",
             IndexOp::RoiAlign(_) => "RoiAlign",
+            IndexOp::Resample(_) => "Resample",
             IndexOp::Col2Im { .. } => "Col2Im",
             IndexOp::MaxPoolIndices { .. } => "MaxPoolIndices",
             IndexOp::MaxUnpool { .. } => "MaxUnpool",
@@ -241,6 +257,7 @@ impl IndexOp {
             IndexOp::TopK { .. } => (2, 2, 2),
             IndexOp::Unique { .. } => (1, 1, 4),
             IndexOp::MaxPoolIndices { .. } => (1, 1, 2),
+            IndexOp::Resample(_) => (1, 4, 1),
             IndexOp::MaxUnpool { .. } => (2, 3, 1),
             IndexOp::NonMaxSuppression { .. } => (2, 5, 1),
             IndexOp::ScatterElements { .. }
@@ -326,6 +343,17 @@ impl IndexOp {
                 push("sampling_ratio", roi.sampling_ratio.to_string());
                 push("spatial_scale", super::text::number(roi.spatial_scale));
                 push("half_pixel", roi.half_pixel.to_string());
+            }
+            IndexOp::Resample(ResampleAttributes { resize, antialias, crop }) => {
+                push("mode", format!("{:?}", resize.mode).to_lowercase());
+                push("coordinates", format!("{:?}", resize.coordinates));
+                push("nearest", format!("{:?}", resize.nearest));
+                push("cubic", super::text::number(resize.cubic));
+                push("exclude_outside", resize.exclude_outside.to_string());
+                push("antialias", antialias.to_string());
+                if let Some(outside) = crop {
+                    push("crop", super::text::number(*outside));
+                }
             }
             IndexOp::Col2Im { strides, dilations, pads } => {
                 push("strides", format!("{strides:?}"));

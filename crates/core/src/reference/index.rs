@@ -2,6 +2,7 @@
 
 mod order;
 mod pick;
+mod resample;
 mod sample;
 mod scatter;
 mod suppress;
@@ -30,6 +31,7 @@ pub(super) fn evaluate(call: &Call, op: &IndexOp) -> Result<Vec<Tensor>> {
         IndexOp::Unique { axis, sorted } => order::unique(call, *axis, *sorted),
         IndexOp::GridSample(attributes) => sample::grid_sample(call, *attributes),
         IndexOp::RoiAlign(roi) => sample::roi_align(call, roi),
+        IndexOp::Resample(attributes) => resample::resample(call, *attributes),
         IndexOp::Col2Im { strides, dilations, pads } => unpool::col2im(call, (strides, dilations, pads)),
         IndexOp::MaxPoolIndices { pool, column_major } => unpool::max_pool_indices(call, pool, *column_major),
         IndexOp::MaxUnpool { kernel, strides, pads } => unpool::max_unpool(call, (kernel, strides, pads)),

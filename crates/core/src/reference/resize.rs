@@ -14,7 +14,7 @@ pub fn resize_scale(input: usize, output: usize) -> f32 {
 }
 
 /// Where output sample `index` lies in the input, in input samples, not clamped to the input.
-fn coordinate(mode: CoordinateMode, index: usize, input: usize, output: usize, scale: f32) -> f32 {
+pub(super) fn coordinate(mode: CoordinateMode, index: usize, input: usize, output: usize, scale: f32) -> f32 {
     let x = index as f32;
     match mode {
         CoordinateMode::PytorchHalfPixel | CoordinateMode::AlignCorners if output <= 1 => 0.0,
@@ -40,8 +40,12 @@ pub fn nearest_sample(
     output: usize,
     scale: f32,
 ) -> usize {
-    let x = coordinate(attributes.coordinates, index, input, output, scale);
-    let nearest = match attributes.nearest {
+    nearest_at(attributes.nearest, coordinate(attributes.coordinates, index, input, output, scale), input)
+}
+
+/// The sample of `input` samples that is nearest to coordinate `x`.
+fn nearest_at(mode: NearestMode, x: f32, input: usize) -> usize {
+    let nearest = match mode {
         NearestMode::RoundPreferFloor => (x - 0.5).ceil(),
         NearestMode::RoundPreferCeil => (x + 0.5).floor(),
         NearestMode::Floor => x.floor(),
@@ -62,29 +66,26 @@ pub fn linear_samples(
     output: usize,
     scale: f32,
 ) -> (usize, usize, f32) {
+    linear_at(coordinate(attributes.coordinates, index, input, output, scale), input)
+}
+
+/// The two samples around coordinate `x`, and the weight of the second.
+fn linear_at(x: f32, input: usize) -> (usize, usize, f32) {
     let last = input - 1;
-    let x = coordinate(attributes.coordinates, index, input, output, scale).clamp(0.0, last as f32);
+    let x = x.clamp(0.0, last as f32);
     let low = (x.floor() as usize).min(last);
     (low, (low + 1).min(last), x - low as f32)
 }
 
-/// The input samples and weights of one output sample along one axis.
-fn taps(
-    attributes: ResizeAttributes,
-    index: usize,
-    input: usize,
-    output: usize,
-    scale: f32,
-) -> Vec<(usize, f64)> {
+/// The samples of `input` samples, at least one, that make the one at coordinate `x`, with their weights.
+pub(super) fn taps(attributes: ResizeAttributes, x: f32, input: usize) -> Vec<(usize, f64)> {
     match attributes.mode {
-        ResizeMode::Nearest => vec![(nearest_sample(attributes, index, input, output, scale), 1.0)],
+        ResizeMode::Nearest => vec![(nearest_at(attributes.nearest, x, input), 1.0)],
         ResizeMode::Linear => {
-            let (low, high, weight) = linear_samples(attributes, index, input, output, scale);
+            let (low, high, weight) = linear_at(x, input);
             vec![(low, 1.0 - f64::from(weight)), (high, f64::from(weight))]
         }
-        ResizeMode::Cubic => {
-            cubic(attributes, coordinate(attributes.coordinates, index, input, output, scale), input)
-        }
+        ResizeMode::Cubic => cubic(attributes, x, input),
     }
 }
 
@@ -150,22 +151,37 @@ pub(super) fn resize(call: &Call, attributes: ResizeAttributes) -> Result<Vec<Te
             continue;
         }
         let (outer, input, inner) = around(&extents, axis);
-        let taps: Vec<Vec<(usize, f64)>> =
-            (0..output).map(|index| taps(attributes, index, input, output, scale)).collect();
-        let mut resized = Vec::with_capacity(outer * output * inner);
-        for row in 0..outer {
-            for taps in &taps {
-                let sample = |column: usize| -> f64 {
-                    taps.iter()
-                        .map(|&(at, weight)| values[(row * input + at) * inner + column] * weight)
-                        .sum()
-                };
-                resized.extend((0..inner).map(sample));
-            }
-        }
-        values = resized;
+        let taps: Vec<Vec<(usize, f64)>> = (0..output)
+            .map(|index| {
+                taps(attributes, coordinate(attributes.coordinates, index, input, output, scale), input)
+            })
+            .collect();
+        values = weighted(&values, (outer, input, inner), &taps);
         extents[axis] = output;
     }
+    finish(call, values)
+}
+
+/// New samples along one axis, each a weighted sum of old ones.
+pub(super) fn weighted(
+    values: &[f64],
+    (outer, input, inner): (usize, usize, usize),
+    taps: &[Vec<(usize, f64)>],
+) -> Vec<f64> {
+    let mut resized = Vec::with_capacity(outer * taps.len() * inner);
+    for row in 0..outer {
+        for taps in taps {
+            let sample = |column: usize| -> f64 {
+                taps.iter().map(|&(at, weight)| values[(row * input + at) * inner + column] * weight).sum()
+            };
+            resized.extend((0..inner).map(sample));
+        }
+    }
+    resized
+}
+
+/// The first output from interpolated values.
+pub(super) fn finish(call: &Call, values: Vec<f64>) -> Result<Vec<Tensor>> {
     if call.dtype().is_float() {
         return call.floats(&values);
     }

@@ -5,7 +5,8 @@ use fewbit_core::infer::infer;
 use fewbit_core::ir::{
     Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, GridAttributes,
     GridPadding, IndexOp, LogicOp, NearestMode, Node, Op, PadMode, PoolAttributes, ReduceOp,
-    ResizeAttributes, ResizeMode, RoiAttributes, ScatterReduction, Shape, Tensor, UnaryOp,
+    ResampleAttributes, ResizeAttributes, ResizeMode, RoiAttributes, ScatterReduction, Shape, Tensor,
+    UnaryOp,
 };
 use fewbit_core::plan::Precision;
 use fewbit_core::quant::{Granularity, QuantParams};
@@ -148,7 +149,7 @@ fn op(random: &mut Random) -> Op {
 fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
     let reduction = *random.choose(&[ScatterReduction::None, ScatterReduction::Mul, ScatterReduction::Max]);
     let ConvAttributes { strides, dilations, pads, kernel, .. } = conv(random);
-    match random.below(18) {
+    match random.below(19) {
         0 => IndexOp::GatherElements { axis },
         1 => IndexOp::GatherNd { batch_dims: axis },
         2 => IndexOp::ScatterElements { axis, reduction },
@@ -175,6 +176,17 @@ fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
             half_pixel: flag,
         }),
         15 => IndexOp::Col2Im { strides, dilations, pads },
+        17 => IndexOp::Resample(ResampleAttributes {
+            resize: ResizeAttributes {
+                mode: *random.choose(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]),
+                coordinates: CoordinateMode::HalfPixel,
+                nearest: NearestMode::Floor,
+                cubic: f32::NAN,
+                exclude_outside: flag,
+            },
+            antialias: flag,
+            crop: (random.below(2) == 1).then_some(f32::NAN),
+        }),
         16 => IndexOp::MaxPoolIndices { pool: pool(random), column_major: flag },
         _ => IndexOp::MaxUnpool { kernel, strides, pads },
     }

@@ -1,11 +1,10 @@
 //! One operator at a time: from the IR's operator to ONNX's node.
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, ConvAttributes, CoordinateMode, IndexOp, NearestMode, Node, Op, PadMode,
-    PoolAttributes, ResizeMode, Tensor, UnaryOp,
+    Activation, BinaryOp, ConvAttributes, Graph, IndexOp, Node, Op, PadMode, PoolAttributes, Tensor, UnaryOp,
 };
 
-use super::{Writer, float, index, int, ints, malformed, text};
+use super::{Writer, float, index, int, ints, malformed, resize, text};
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::proto::AttributeProto;
 use crate::tensor;
@@ -90,12 +89,12 @@ pub(super) fn write(
             vec![]
         }
         Op::Split { axis, sizes } => {
-            if !sizes.is_empty() {
-                inputs.push(integers(writer, "sizes", sizes)?);
-            }
             let mut attributes = vec![int("axis", *axis as i64)];
-            if sizes.is_empty() && writer.opset >= 18 {
-                attributes.push(int("num_outputs", outputs.len() as i64));
+            let known =
+                if sizes.is_empty() { pieces(writer.graph, node, *axis) } else { Some(sizes.clone()) };
+            match known {
+                Some(sizes) => inputs.push(integers(writer, "sizes", &sizes)?),
+                None => attributes.push(int("num_outputs", outputs.len() as i64)),
             }
             attributes
         }
@@ -109,36 +108,7 @@ pub(super) fn write(
                 mode => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
             },
         )],
-        Op::Resize(resize) => {
-            let mode = match resize.mode {
-                ResizeMode::Nearest => "nearest",
-                ResizeMode::Linear => "linear",
-                ResizeMode::Cubic => "cubic",
-                mode => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
-            };
-            let coordinates = match resize.coordinates {
-                CoordinateMode::HalfPixel => "half_pixel",
-                CoordinateMode::PytorchHalfPixel => "pytorch_half_pixel",
-                CoordinateMode::AlignCorners => "align_corners",
-                CoordinateMode::Asymmetric => "asymmetric",
-                CoordinateMode::HalfPixelSymmetric => "half_pixel_symmetric",
-                mode => return Err(malformed(format!("expected known coordinates, found {mode:?}"))),
-            };
-            let nearest = match resize.nearest {
-                NearestMode::RoundPreferFloor => "round_prefer_floor",
-                NearestMode::RoundPreferCeil => "round_prefer_ceil",
-                NearestMode::Floor => "floor",
-                NearestMode::Ceil => "ceil",
-                mode => return Err(malformed(format!("expected a known rounding, found {mode:?}"))),
-            };
-            vec![
-                text("mode", mode),
-                text("coordinate_transformation_mode", coordinates),
-                text("nearest_mode", nearest),
-                float("cubic_coeff_a", resize.cubic),
-                int("exclude_outside", i64::from(resize.exclude_outside)),
-            ]
-        }
+        Op::Resize(resize) => resize::attributes(*resize)?,
         Op::DepthToSpace { block, crd } => {
             vec![int("blocksize", *block as i64), text("mode", if *crd { "CRD" } else { "DCR" })]
         }
@@ -162,6 +132,10 @@ pub(super) fn write(
                 attributes.push(int("block_size", *block as i64));
             }
             attributes
+        }
+        Op::Index(IndexOp::Resample(resample)) => {
+            "Resize".clone_into(&mut kind);
+            resize::resample(writer, node, resample, &mut inputs)?
         }
         Op::Index(op) => {
             if let IndexOp::MaxPoolIndices { .. } = op {
@@ -298,4 +272,9 @@ pub(super) fn pool_attributes(pool: &PoolAttributes) -> Vec<AttributeProto> {
 
 fn core(error: fewbit_core::CoreError) -> OnnxError {
     OnnxError::core(OnnxErrorKind::Export, error)
+}
+
+/// The sizes of a split's pieces, where they are known.
+pub(super) fn pieces(graph: &Graph, node: &Node, axis: usize) -> Option<Vec<usize>> {
+    node.outputs.iter().map(|&piece| graph.value(piece).extents()?.get(axis).copied()).collect()
 }

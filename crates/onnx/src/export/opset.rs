@@ -17,17 +17,25 @@ pub(super) fn needed(graph: &Graph) -> i64 {
 
 fn of_node(graph: &Graph, node: &Node) -> i64 {
     match &node.op {
+        Op::Pad { mode: PadMode::Wrap } => 19,
+        Op::Pad { .. } if node.input(3).is_some() => 18,
+        // Pieces whose sizes are not known may not be equal.
+        Op::Split { axis, sizes }
+            if sizes.is_empty() && super::operators::pieces(graph, node, *axis).is_none() =>
+        {
+            18
+        }
         // Set 20 lets images have more than two spatial axes.
         Op::Index(IndexOp::GridSample(_)) => {
             let shape = node.input(0).and_then(|x| graph.value(x).shape.as_ref());
             if shape.is_some_and(|shape| shape.rank() != 4) { 20 } else { USUAL }
         }
         Op::Unary(UnaryOp::Gelu { .. }) => 20,
-        Op::Pad { mode: PadMode::Wrap } => 19,
         Op::Resize(resize) if resize.coordinates == CoordinateMode::HalfPixelSymmetric => 19,
         Op::Binary { op: BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor, .. }
         | Op::Index(
             IndexOp::Col2Im { .. }
+            | IndexOp::Resample(_)
             | IndexOp::ScatterElements { reduction: ScatterReduction::Max | ScatterReduction::Min, .. }
             | IndexOp::ScatterNd { reduction: ScatterReduction::Max | ScatterReduction::Min },
         ) => 18,

@@ -2,10 +2,11 @@
 
 mod compose;
 mod index;
+mod resize;
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, IndexOp, LogicOp, NearestMode,
-    Op, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
+    Activation, BinaryOp, CompareOp, ConvAttributes, DType, IndexOp, LogicOp, Op, PadMode, PoolAttributes,
+    ReduceOp, Tensor, UnaryOp, ValueId,
 };
 
 use super::attributes::Attributes;
@@ -463,66 +464,6 @@ impl Site<'_, '_> {
             self.inputs.push(Some(id));
         }
         Ok(Some(Op::Pad { mode }))
-    }
-
-    fn resize(&mut self, upsample: bool) -> Result<Option<Op>> {
-        let a = self.attributes;
-        let mode = match a.text("mode", "nearest") {
-            "nearest" => ResizeMode::Nearest,
-            "linear" | "bilinear" => ResizeMode::Linear,
-            "cubic" => ResizeMode::Cubic,
-            other => return Err(a.fail(format!("expects a known mode, found `{other}`"))),
-        };
-        let unusual = a.has("axes")
-            || a.flag("antialias", false)
-            || a.text("keep_aspect_ratio_policy", "stretch") != "stretch"
-            || a.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
-        if unusual {
-            return Ok(None);
-        }
-        // Sets before 11 know scales only, and the coordinates of their time.
-        let old = upsample || self.importer.opset < 11;
-        if old {
-            if let Some(scales) = a.floats("scales") {
-                let tensor = Tensor::from_slice(&[scales.len()], scales)
-                    .map_err(|error| OnnxError::core(OnnxErrorKind::Attribute, error))?;
-                let base = self.constant_name("scales");
-                let id = self.importer.new_constant(&base, tensor);
-                self.inputs.truncate(1);
-                self.inputs.push(Some(id));
-            }
-            self.inputs.insert(1.min(self.inputs.len()), None);
-        }
-        // An empty tensor means the same as an absent input.
-        for index in 1..self.inputs.len() {
-            if self.constant(index).is_some_and(|tensor| tensor.elements() == 0) {
-                self.inputs[index] = None;
-            }
-        }
-        let coordinates = match a.text("coordinate_transformation_mode", "half_pixel") {
-            _ if old => CoordinateMode::Asymmetric,
-            "half_pixel" => CoordinateMode::HalfPixel,
-            "pytorch_half_pixel" => CoordinateMode::PytorchHalfPixel,
-            "align_corners" => CoordinateMode::AlignCorners,
-            "asymmetric" => CoordinateMode::Asymmetric,
-            "half_pixel_symmetric" => CoordinateMode::HalfPixelSymmetric,
-            _ => return Ok(None),
-        };
-        let nearest = match a.text("nearest_mode", "round_prefer_floor") {
-            _ if old => NearestMode::Floor,
-            "round_prefer_floor" => NearestMode::RoundPreferFloor,
-            "round_prefer_ceil" => NearestMode::RoundPreferCeil,
-            "floor" => NearestMode::Floor,
-            "ceil" => NearestMode::Ceil,
-            _ => return Ok(None),
-        };
-        Ok(Some(Op::Resize(ResizeAttributes {
-            mode,
-            coordinates,
-            nearest,
-            cubic: a.float("cubic_coeff_a", -0.75),
-            exclude_outside: a.flag("exclude_outside", false),
-        })))
     }
 
     fn block(&self) -> Result<usize> {

@@ -210,7 +210,75 @@ def sampling_cases():
     yield case("Unique", [ints(-2, 2, 7)], 11, 1, name="i64")
 
 
-FAMILIES = {"index": index_cases, "composed": composed_cases, "sampling": sampling_cases}
+def moving_cases():
+    x = floats(2, 3, 6, 7)
+    some = [None, None]
+    for mode in ["linear", "cubic"]:
+        for outside in [0, 1]:
+            for way in ["half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel"]:
+                yield case(
+                    "Resize", [x, None, np.array([1, 1, 0.6, 0.45], f32)], 18, constants=[2], mode=mode, antialias=1,
+                    exclude_outside=outside, coordinate_transformation_mode=way, name=f"antialias-{mode}-{outside}-{way}",
+                )
+        yield case("Resize", [x, *some, list64(2, 3, 4, 13)], 18, constants=[3], mode=mode, antialias=1, name=f"antialias-{mode}-sizes")
+    for mode in ["nearest", "linear", "cubic"]:
+        for policy in ["not_larger", "not_smaller"]:
+            for sizes in [(8, 11), (3, 4)]:
+                yield case(
+                    "Resize", [x, *some, list64(*sizes)], 19, constants=[3], mode=mode, axes=[2, 3],
+                    keep_aspect_ratio_policy=policy, name=f"{policy}-{mode}-{sizes[0]}",
+                )
+        yield case("Resize", [x, *some, list64(9, 4)], 18, constants=[3], mode=mode, axes=[3, 2], name=f"axes-sizes-{mode}")
+        yield case("Resize", [x, None, np.array([1.5, 0.7], f32)], 18, constants=[2], mode=mode, axes=[3, 2], name=f"axes-scales-{mode}")
+        roi = np.array([0, 0, 0.2, 0.3, 1, 1, 0.8, 1.1], f32)
+        crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": mode}
+        yield case("Resize", [x, roi, None, list64(2, 3, 4, 5)], 13, constants=[1, 3], extrapolation_value=9.5, name=f"crop-{mode}", **crop)
+        yield case(
+            "Resize", [x, np.array([0.6, 0.2, 0.1, 0.9], f32), None, list64(1, 9)], 18, constants=[1, 3], axes=[2, 3],
+            name=f"crop-axes-{mode}", **crop,
+        )
+        yield case(
+            "Resize", [x, None, None, list64(2, 3, 9, 10)], 19, constants=[3], mode=mode,
+            coordinate_transformation_mode="half_pixel_symmetric", name=f"symmetric-{mode}",
+        )
+    yield case("Resize", [x, np.zeros(0, f32), np.array([1, 1, 1.3, 1.3], f32)], 11, constants=[1, 2], mode="linear", name="empty-roi")
+    yield case("Resize", [x, np.array([1, 1, 2, 2], f32)], 10, constants=[1], mode="nearest")
+    yield case("Upsample", [x, np.array([1, 1, 2, 3], f32)], 9, constants=[1], mode="nearest")
+    yield case("Upsample", [x], 7, scales=[1.0, 1.0, 2.0, 3.0], mode="nearest")
+    for shape in [(4, 9), (6, 7), (9, 4), (3, 10)]:
+        yield case("CenterCropPad", [x, list64(*shape)], 18, constants=[1], axes=[2, -1], name=f"{shape[0]}")
+    yield case("CenterCropPad", [x, list64(3, 2, 5, 8)], 18, constants=[1], name="all")
+    image = floats(2, 8, 4, 6)
+    for mode in ["DCR", "CRD"]:
+        yield case("DepthToSpace", [image], 11, blocksize=2, mode=mode, name=mode)
+    yield case("DepthToSpace", [image], 7, blocksize=2)
+    yield case("SpaceToDepth", [image], 13, blocksize=2)
+    for mode in ["constant", "reflect", "edge"]:
+        yield case("Pad", [x, list64(0, 0, 1, 2, 0, 0, 2, 1)], 13, constants=[1], mode=mode, name=mode)
+        yield case("Pad", [x], 10, mode=mode, pads=[0, 0, 1, 0, 0, 0, 2, 3], name=mode)
+    yield case("Pad", [x, list64(1, -2, 2, 1), np.array(3, f32), list64(-1, 1)], 18, constants=[1, 3], name="axes")
+    yield case("Pad", [x, list64(-1, 0, 1, -2, 0, -1, -3, 4)], 11, constants=[1], name="crops")
+    yield case("Pad", [x, list64(0, 0, 3, 4, 0, 0, 8, 9)], 19, constants=[1], mode="wrap", name="wrap")
+    yield case("Pad", [x, list64(0, 0, 3, 4, 0, 0, 2, 1)], 13, name="computed")
+    yield case("Slice", [x, list64(1, -3), list64(9, -1), list64(2, 3)], 13, name="computed")
+    yield case("Slice", [x, list64(4), list64(-99), list64(-2), list64(-2)], 10, constants=[1, 2, 3, 4], name="backwards")
+    yield case("Slice", [x], 9, starts=[1, 2], ends=[100, -1], axes=[2, 3])
+    yield case("Split", [x], 18, 4, axis=3, num_outputs=4)
+    yield case("Split", [x, list64(1, 4, 2)], 13, 3, constants=[1], axis=-1, name="sizes")
+    yield case("Split", [x], 11, 2, axis=2, split=[1, 5])
+    yield case("Split", [x], 11, 3, axis=1, name="equal")
+    yield case("Squeeze", [floats(1, 3, 1, 2)], 11, axes=[0, -2])
+    yield case("Squeeze", [floats(1, 3, 1, 2), list64(-4)], 13, constants=[1])
+    yield case("Unsqueeze", [x, list64(0, -1)], 13, constants=[1])
+    yield case("Unsqueeze", [x], 9, axes=[1, 3])
+    yield case("Tile", [floats(2, 3), list64(2, 0)], 13, constants=[1], name="none")
+    yield case("Tile", [floats(2, 3), list64(2, 2)], 13, name="computed")
+    yield case("Expand", [floats(3, 1), list64(2, 1, 4)], 13, constants=[1])
+    yield case("Expand", [floats(3, 1), list64(1)], 13, constants=[1], name="smaller")
+    yield case("Expand", [floats(3, 1), list64(3, 4)], 8, name="computed")
+
+
+FAMILIES = {"index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
 
 
 def run(model, inputs):

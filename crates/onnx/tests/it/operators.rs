@@ -104,3 +104,8 @@ fn composed_operators_agree_with_onnx_runtime() {
 fn sampling_and_unpooling_agree_with_onnx_runtime() {
     family("sampling");
 }
+
+#[test]
+fn operators_that_move_elements_agree_with_onnx_runtime() {
+    family("moving");
+}

@@ -2,10 +2,10 @@
 
 use super::super::dims::{self, unify};
 use super::super::site::{Inferred, Operand, Site};
-use super::super::window;
+use super::super::{moving, window};
 use super::{element_type, indices, shown};
 use crate::error::Result;
-use crate::ir::{DType, Dim, PoolAttributes, RoiAttributes, Shape};
+use crate::ir::{DType, Dim, PoolAttributes, ResampleAttributes, RoiAttributes, Shape};
 
 /// The type of what is interpolated from the first input, whose elements must be floats.
 fn interpolated(site: &Site) -> Result<Option<DType>> {
@@ -80,6 +80,36 @@ pub(super) fn roi_align(site: &Site, roi: &RoiAttributes) -> Result<Vec<Inferred
     let channels = image.map_or_else(|| site.unknown(0, 1), |dims| dims[1].clone());
     let [rows, columns] = roi.bins.map(Dim::Fixed);
     Ok(vec![Inferred::of(dtype, vec![count, channels, rows, columns])])
+}
+
+pub(super) fn resample(site: &Site, attributes: ResampleAttributes) -> Result<Vec<Inferred>> {
+    let x = site.required(0)?;
+    let (scales, sizes) = moving::resize_operands(site);
+    if attributes.crop.is_some() {
+        let roi = site.required(1)?;
+        check_floats(site, roi)?;
+        if let (Some(length), Some(dims)) = (roi.length(), x.dims())
+            && length != 2 * dims.len()
+        {
+            return Err(site.error(format!(
+                "expected {} numbers in `{}`, two per axis, found {length}",
+                2 * dims.len(),
+                roi.name
+            )));
+        }
+    }
+    let (Some(scales), Some(_)) = (scales, sizes) else { return moving::resize(site, attributes.resize) };
+    if let (Some(tensor), Some(dims)) = (scales.tensor, x.dims()) {
+        let factors = tensor.to_f32_vec();
+        if factors.len() != dims.len() || factors.iter().any(|factor| !factor.is_finite() || *factor <= 0.0) {
+            return Err(site.error(format!(
+                "expected {} positive scales in `{}`, found {factors:?}",
+                dims.len(),
+                scales.name
+            )));
+        }
+    }
+    moving::resize(&site.without(2), attributes.resize)
 }
 
 /// The largest elements of windows, and their places.

@@ -1,6 +1,8 @@
 //! Operators that are exactly a composition of operators of the IR.
 
-use fewbit_core::ir::{Activation, BinaryOp, CompareOp, DType, IndexOp, Op, Tensor, UnaryOp, ValueId};
+use fewbit_core::ir::{
+    Activation, BinaryOp, CompareOp, DType, IndexOp, Op, PadMode, Tensor, UnaryOp, ValueId,
+};
 
 use super::Site;
 use crate::error::{OnnxError, OnnxErrorKind, Result};
@@ -23,12 +25,13 @@ impl Site<'_, '_> {
             "BitwiseNot" => self.bitwise_not(),
             "EyeLike" => self.eye_like(),
             "Hardmax" => self.hardmax(),
+            "CenterCropPad" => self.center_crop_pad(),
             _ => Ok(None),
         }
     }
 
     /// An operator of the composition behind which others follow.
-    fn then(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+    pub(super) fn then(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
         let inputs = inputs.iter().copied().map(Some).collect();
         self.importer.emit(self.attributes.name(), op, inputs)
     }
@@ -40,14 +43,14 @@ impl Site<'_, '_> {
     }
 
     /// A constant of the composition.
-    fn number(&mut self, dtype: DType, extents: &[usize], values: &[f64]) -> Result<ValueId> {
+    pub(super) fn number(&mut self, dtype: DType, extents: &[usize], values: &[f64]) -> Result<ValueId> {
         let tensor = Tensor::from_f64(dtype, extents, values)
             .map_err(|error| OnnxError::core(OnnxErrorKind::Attribute, error))?;
         let base = format!("{}/constant", self.attributes.name());
         Ok(self.importer.new_constant(&base, tensor))
     }
 
-    fn x(&self) -> Result<ValueId> {
+    pub(super) fn x(&self) -> Result<ValueId> {
         self.input(0).ok_or_else(|| self.attributes.fail("expects an input, found none"))
     }
 
@@ -141,6 +144,33 @@ impl Site<'_, '_> {
         let diagonal = self.importer.new_constant(&format!("{}/diagonal", a.name()), diagonal);
         let upper = self.then(Op::Index(IndexOp::Trilu { upper: true }), &[ones, diagonal]);
         Ok(Some(self.last(Op::Index(IndexOp::Trilu { upper: false }), &[upper, diagonal])))
+    }
+
+    /// Padding that crops where it is negative, for extents that are known.
+    fn center_crop_pad(&mut self) -> Result<Option<Op>> {
+        let (a, x) = (self.attributes, self.x()?);
+        let Some(extents) = self.importer.graph.value(x).extents() else { return Ok(None) };
+        let Some(wanted) = self.constant(1).map(Tensor::to_i64_vec) else { return Ok(None) };
+        let axes: Vec<i64> =
+            a.ints("axes").map_or_else(|| (0..extents.len() as i64).collect(), <[i64]>::to_vec);
+        if axes.len() != wanted.len() {
+            return Err(a.fail(format!("expects one extent per axis of {axes:?}, found {wanted:?}")));
+        }
+        let rank = extents.len();
+        let mut pads = vec![0i64; 2 * rank];
+        for (axis, wanted) in axes.into_iter().zip(wanted) {
+            let axis = self.axis(axis)?;
+            let missing = i128::from(wanted) - extents[axis] as i128;
+            let (Ok(missing), true) = (i64::try_from(missing), wanted >= 0) else {
+                return Err(a.fail(format!("expects extents of 0 or more, found {wanted}")));
+            };
+            // Of an odd difference the larger half is behind.
+            pads[axis] = missing / 2;
+            pads[rank + axis] = missing - missing / 2;
+        }
+        self.inputs.truncate(1);
+        self.push_ints("pads", &pads)?;
+        Ok(Some(Op::Pad { mode: PadMode::Constant }))
     }
 
     /// One where the first of the largest is, zero elsewhere.
