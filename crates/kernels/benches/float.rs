@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p fewbit-kernels --bench float` runs them under criterion in the best tier (or the one that
 //! `FEWBIT_CPU_TIER` names), throughput in floating-point operations; with `-- --table [FILTER]` it prints one line
-//! per layer instead: the best time of many runs, GFLOP/s, and the sum over the network.
+//! per layer instead: the best time of many runs, GFLOP/s, and the sum over the network; with `-- --codes` what weights
+//! in 8 and 4 bits take beside floats, in turns.
 
 #[path = "support/networks.rs"]
 mod networks;
@@ -46,6 +47,9 @@ fn main() {
     layers.push(("gemm 1024".to_owned(), ConvShape::gemm(1024, 1024, 1024), 0));
     layers.push(("resnet 3x3 56x56 64-64".to_owned(), networks::conv(56, 64, 64, 3, 1, 1), 0));
     layers.push(("resnet 3x3 7x7 512-512".to_owned(), networks::conv(7, 512, 512, 3, 1, 1), 0));
+    if std::env::args().any(|argument| argument == "--codes") {
+        return codes(token);
+    }
     let mut arguments = std::env::args().skip_while(|argument| argument != "--table");
     if arguments.next().is_some() {
         let filter = arguments.next().filter(|argument| !argument.starts_with('-')).unwrap_or_default();
@@ -93,4 +97,50 @@ fn table(token: TierToken, layers: &[(String, ConvShape, usize)], filter: &str) 
         depthwise * 1e3,
         operations / total / 1e9
     );
+}
+
+/// Products of one row and of many with weights in 32, 8 and 4 bits: medians in turns, and the ratios to floats.
+fn codes(token: TierToken) {
+    println!("{:<28}{:>12}{:>12}{:>12}{:>8}{:>8}", "product", "f32 us", "w8 us", "w4 us", "w8", "w4");
+    let products = [
+        ("1 row, 4096 x 4096", ConvShape::gemm(1, 4096, 4096)),
+        ("1 row, 1000 x 1280", ConvShape::gemm(1, 1000, 1280)),
+        ("16 rows, 1536 x 384", ConvShape::gemm(16, 1536, 384)),
+        ("128 rows, 1536 x 384", ConvShape::gemm(128, 1536, 384)),
+        ("3x3 14x14 256-256", networks::conv(14, 256, 256, 3, 1, 1)),
+        ("1x1 28x28 128-512", networks::conv(28, 128, 512, 1, 1, 1)),
+    ];
+    for (name, shape) in products {
+        let codes: Vec<i8> = (0..shape.weight_len()).map(|i| (i * 7 % 16) as i8 - 8).collect();
+        let scales: Vec<f32> = (0..shape.out_c).map(|c| 0.01 + c as f32 * 1e-5).collect();
+        let weights: Vec<f32> =
+            codes.iter().enumerate().map(|(i, &code)| f32::from(code) * scales[i / shape.depth()]).collect();
+        let open = (f32::NEG_INFINITY, f32::INFINITY);
+        let small =
+            |four| ConvF32::with_codes(token, shape, &codes, &scales, four, None, open).expect("valid");
+        let convs =
+            [ConvF32::new(token, shape, &weights, None, open).expect("valid"), small(false), small(true)];
+        let input: Vec<f32> = (0..shape.input_len()).map(|i| (i % 23) as f32 * 0.01).collect();
+        let mut out = vec![0.0; shape.output_len()];
+        let mut scratch =
+            Scratch::with_capacity(convs.iter().map(ConvF32::scratch_len).max().unwrap_or_default());
+        let mut times = [const { Vec::new() }; 3];
+        for _ in 0..41 {
+            for (conv, times) in convs.iter().zip(&mut times) {
+                let start = Instant::now();
+                conv.run(black_box(&input), 0..conv.units(), black_box(&mut out), &mut scratch)
+                    .expect("valid");
+                times.push(start.elapsed());
+            }
+        }
+        let [f32_us, w8_us, w4_us] = times.map(|mut times| {
+            times.sort_unstable();
+            times[times.len() / 2].as_secs_f64() * 1e6
+        });
+        println!(
+            "{name:<28}{f32_us:>12.1}{w8_us:>12.1}{w4_us:>12.1}{:>8.2}{:>8.2}",
+            w8_us / f32_us,
+            w4_us / f32_us
+        );
+    }
 }

@@ -9,7 +9,7 @@
 //! Error against exact arithmetic: at most `(k + 2) * 2⁻²⁴ * (|bias| + Σ |x * w|)` for `k` products, to first order,
 //! in every tier.
 //!
-//! Children: [`panel`] packs matrices, [`gemm`] multiplies them in tiles and drives convolutions, [`depthwise`] is
+//! Children: [`panel`] packs matrices, [`small`] keeps them in few bits, [`gemm`] multiplies them in tiles and drives convolutions, [`depthwise`] is
 //! convolution channel by channel; [`avx512`] and [`avx2`] hold the vector tiers' loops, [`vector_depthwise`] what
 //! they share.
 
@@ -21,6 +21,7 @@ mod depthwise;
 mod gemm;
 mod panel;
 mod scalar;
+mod small;
 #[cfg(target_arch = "x86_64")]
 mod vector_depthwise;
 
@@ -73,23 +74,48 @@ impl ConvF32 {
         bias: Option<&[f32]>,
         activation: (f32, f32),
     ) -> Result<Self, KernelError> {
-        shape.validate()?;
-        KernelError::check_length("weights", shape.weight_len(), weights.len())?;
-        if let Some(bias) = bias {
-            KernelError::check_length("bias", shape.out_c, bias.len())?;
-        }
-        let (min, max) = activation;
-        if min.is_nan() || max.is_nan() || min > max {
-            return Err(KernelError::parameter(format!(
-                "expected a lower bound not above the upper one, found {min} and {max}"
-            )));
-        }
+        let bounds = checked(&shape, weights.len(), bias, activation)?;
         let strategy = if shape.is_depthwise() {
             Strategy::Depthwise(depthwise::Depthwise::new(&shape, weights, bias))
         } else {
             Strategy::Gemm(gemm::ConvGemm::new(token, &shape, weights, bias))
         };
-        Ok(Self { token, shape, bounds: Bounds { min, max }, strategy })
+        Ok(Self { token, shape, bounds, strategy })
+    }
+
+    /// As [`new`](Self::new) with the weights `codes * scales`, one scale per output channel or one for all. The codes
+    /// are what is kept, in 4 bits if `four` says so and all lie in -8..=7, and results are bit for bit those of
+    /// `new` with decoded weights. Depthwise weights are decoded at once: they are few.
+    pub fn with_codes(
+        token: TierToken,
+        shape: ConvShape,
+        codes: &[i8],
+        scales: &[f32],
+        four: bool,
+        bias: Option<&[f32]>,
+        activation: (f32, f32),
+    ) -> Result<Self, KernelError> {
+        let bounds = checked(&shape, codes.len(), bias, activation)?;
+        if scales.len() != 1 {
+            KernelError::check_length("scales", shape.out_c, scales.len())?;
+        }
+        if shape.is_depthwise() {
+            let each = shape.depth();
+            let scale = |at: usize| scales[if scales.len() == 1 { 0 } else { at / each }];
+            let weights: Vec<f32> =
+                codes.iter().enumerate().map(|(at, &code)| f32::from(code) * scale(at)).collect();
+            return Self::new(token, shape, &weights, bias, activation);
+        }
+        let strategy = Strategy::Gemm(gemm::ConvGemm::small(token, &shape, codes, scales, four, bias));
+        Ok(Self { token, shape, bounds, strategy })
+    }
+
+    /// Bits in which a weight is kept: 32, 8 or 4.
+    pub fn weight_bits(&self) -> u32 {
+        match &self.strategy {
+            Strategy::Gemm(gemm) => gemm.bits(),
+            Strategy::Depthwise(_) => 32,
+        }
     }
 
     /// Its sizes.
@@ -133,7 +159,9 @@ impl ConvF32 {
     /// Bytes of scratch memory that [`run`](Self::run) needs, in each thread.
     pub fn scratch_len(&self) -> usize {
         match &self.strategy {
-            Strategy::Gemm(gemm) => space::<f32>(gemm.work_len(self.token, &self.shape)),
+            Strategy::Gemm(gemm) => {
+                space::<f32>(gemm.work_len(self.token, &self.shape)) + space::<f32>(gemm.panels_len())
+            }
             Strategy::Depthwise(_) => space::<f32>(depthwise::Depthwise::work_len(self.token, &self.shape)),
         }
     }
@@ -159,8 +187,9 @@ impl ConvF32 {
         match &self.strategy {
             Strategy::Gemm(gemm) => {
                 let mut parts = Parts(scratch.bytes(self.scratch_len())?);
-                let work = parts.take::<f32>(gemm.work_len(self.token, &self.shape));
-                gemm.run(self.token, &self.shape, self.bounds, input, elements, out, work);
+                let left = parts.take::<f32>(gemm.work_len(self.token, &self.shape));
+                let mut work = gemm::Work { left, panels: parts.take::<f32>(gemm.panels_len()) };
+                gemm.run(self.token, &self.shape, self.bounds, input, elements, out, &mut work);
             }
             Strategy::Depthwise(depthwise) => {
                 let mut parts = Parts(scratch.bytes(self.scratch_len())?);
@@ -170,4 +199,24 @@ impl ConvF32 {
         }
         Ok(())
     }
+}
+
+/// Refuses arguments that do not fit the shape; gives the bounds of the clamp.
+fn checked(
+    shape: &ConvShape,
+    weights: usize,
+    bias: Option<&[f32]>,
+    (min, max): (f32, f32),
+) -> Result<Bounds, KernelError> {
+    shape.validate()?;
+    KernelError::check_length("weights", shape.weight_len(), weights)?;
+    if let Some(bias) = bias {
+        KernelError::check_length("bias", shape.out_c, bias.len())?;
+    }
+    if min.is_nan() || max.is_nan() || min > max {
+        return Err(KernelError::parameter(format!(
+            "expected a lower bound not above the upper one, found {min} and {max}"
+        )));
+    }
+    Ok(Bounds { min, max })
 }

@@ -6,7 +6,7 @@ use fewbit_kernels::PoolShape;
 
 use super::Q8;
 use super::broadcast;
-use super::products::{channel_axis, conv_shape, int8_weights};
+use super::products::{channel_axis, conv_shape, int8_weights, kept_codes};
 use super::shapes::{pool_shape, resize_scales};
 
 /// What a value is to kernels.
@@ -36,7 +36,7 @@ pub(crate) fn widened(graph: &Graph, node: &Node) -> Option<String> {
     let weights = node.input(1).map(|id| graph.value(id)).filter(|_| node.op.has_weights() && is_float)?;
     let dtype = weights.constant.as_ref()?.dtype();
     let dynamic = node.precision == Some(Precision::W8A8Dynamic);
-    (dtype != DType::F32 && !dynamic)
+    (dtype != DType::F32 && !dynamic && kept_codes(node, weights).is_none())
         .then(|| format!("weights in {dtype} are decoded to f32 when the model is loaded"))
 }
 

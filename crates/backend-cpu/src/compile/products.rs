@@ -64,6 +64,13 @@ pub(super) fn int8_weights(value: &Value, channel_axis: usize) -> Option<(Vec<i8
     Some((codes, quant.scales.clone()))
 }
 
+/// Integer weights of a float product as codes that kernels keep; `None` where they are decoded when the model is
+/// loaded: scales per block, further factors, depthwise convolutions.
+pub(super) fn kept_codes(node: &Node, weights: &Value) -> Option<(Vec<i8>, Vec<f32>)> {
+    let unit = !matches!(node.op, Op::Gemm { alpha, .. } if alpha != 1.0);
+    unit.then(|| int8_weights(weights, channel_axis(&node.op))).flatten()
+}
+
 /// The axis of output channels in a node's weights.
 pub(super) fn channel_axis(op: &Op) -> usize {
     match op {
@@ -208,18 +215,13 @@ impl Compiler<'_> {
         input: Slot,
     ) -> Result<()> {
         let constant = w.constant.as_ref().ok_or_else(|| defect("constant weights"))?;
-        let mut weights = match &w.quant {
-            Some(quant) => reference::dequantize(constant, quant, DType::F32)?.to_f32_vec(),
-            None => constant.to_f32_vec(),
+        let (alpha, beta) = match node.op {
+            Op::Gemm { alpha, beta, .. } => (alpha, beta),
+            _ => (1.0, 1.0),
         };
         let mut bias = bias.map(Tensor::to_f32_vec);
-        if let Op::Gemm { alpha, beta, .. } = node.op {
-            for weight in &mut weights {
-                *weight *= alpha;
-            }
-            for bias in bias.iter_mut().flatten() {
-                *bias *= beta;
-            }
+        for bias in bias.iter_mut().flatten() {
+            *bias *= beta;
         }
         if let Some(bias) = &mut bias
             && bias.len() == 1
@@ -227,12 +229,28 @@ impl Compiler<'_> {
             *bias = vec![bias[0]; product.shape.out_c];
         }
         let bounds = node.op.activation().bounds();
-        let conv =
+        let conv = if let Some((codes, scales)) = kept_codes(node, w) {
+            let four = w.dtype == Some(DType::I4);
+            let codes = product.order.apply(&codes);
+            ConvF32::with_codes(self.token, product.shape, &codes, &scales, four, bias.as_deref(), bounds)
+        } else {
+            let mut weights = match &w.quant {
+                Some(quant) => reference::dequantize(constant, quant, DType::F32)?.to_f32_vec(),
+                None => constant.to_f32_vec(),
+            };
+            for weight in &mut weights {
+                *weight *= alpha;
+            }
             ConvF32::new(self.token, product.shape, &product.order.apply(&weights), bias.as_deref(), bounds)
-                .map_err(kernel_error)?;
+        }
+        .map_err(kernel_error)?;
         self.note(conv.packed_len(), conv.scratch_len());
         let family = if product.shape.is_depthwise() { "depthwise" } else { "gemm" };
-        let kernel = format!("{family}_f32_{}", self.token.tier());
+        let weights = match conv.weight_bits() {
+            32 => String::new(),
+            bits => format!("i{bits}"),
+        };
+        let kernel = format!("{family}_f32{weights}_{}", self.token.tier());
         let slot = self.output(node, product.layout)?;
         self.push(&node.name, &kernel, vec![input], vec![slot], Work::ConvF32(conv), product.shape.macs());
         Ok(())

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::panel::{Aligned, Width};
+use super::small::SmallWeights;
 use super::{Bounds, scalar};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -183,10 +184,25 @@ impl Source {
 /// Bytes of the padded input rows of one output row beyond which taps are gathered instead.
 const LARGEST_BAND: usize = 4 << 20;
 
+/// A convolution's weights in the panels' order.
+#[derive(Debug)]
+enum Packed {
+    Floats(Aligned),
+    Small(SmallWeights),
+}
+
+/// Working memory of one call.
+pub(super) struct Work<'a> {
+    /// Padded rows or gathered taps.
+    pub(super) left: &'a mut [f32],
+    /// Panels decoded from small weights.
+    pub(super) panels: &'a mut [f32],
+}
+
 /// Weights of a convolution, one matrix per group.
 #[derive(Debug)]
 pub(super) struct ConvGemm {
-    packed: Aligned,
+    packed: Packed,
     /// Per group, padded to whole vectors.
     bias: Aligned,
     source: Source,
@@ -201,21 +217,64 @@ impl ConvGemm {
         let (k, wide) = (shape.depth(), shape.out_c / shape.groups);
         let columns = width.columns(wide);
         let mut packed = Aligned::zeroed(shape.groups * columns * k);
-        let mut padded = Aligned::zeroed(shape.groups * columns);
         for group in 0..shape.groups {
             let weights = &weights[group * wide * k..];
             let panels = &mut packed.as_mut_slice()[group * columns * k..][..columns * k];
             width.pack(k, wide, panels, |row, column| weights[column * k + row]);
-            if let Some(bias) = bias {
-                padded.as_mut_slice()[group * columns..][..wide]
-                    .copy_from_slice(&bias[group * wide..][..wide]);
+        }
+        Self::of(token, shape, Packed::Floats(packed), bias)
+    }
+
+    /// Weights of few bits, in 4 where `four` allows it and all fit.
+    pub(super) fn small(
+        token: TierToken,
+        shape: &ConvShape,
+        codes: &[i8],
+        scales: &[f32],
+        four: bool,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let wide = shape.out_c / shape.groups;
+        let small = SmallWeights::new(token, shape.groups, wide, shape.depth(), codes, scales, four);
+        Self::of(token, shape, Packed::Small(small), bias)
+    }
+
+    fn of(token: TierToken, shape: &ConvShape, packed: Packed, bias: Option<&[f32]>) -> Self {
+        let wide = shape.out_c / shape.groups;
+        let columns = Width::of(token).columns(wide);
+        let mut padded = Aligned::zeroed(shape.groups * columns);
+        if let Some(bias) = bias {
+            let groups = padded.as_mut_slice().chunks_exact_mut(columns);
+            for (padded, bias) in groups.zip(bias.chunks_exact(wide)) {
+                padded[..wide].copy_from_slice(bias);
             }
         }
         Self { packed, bias: padded, source: Source::of(shape) }
     }
 
     pub(super) fn packed_len(&self) -> usize {
-        size_of_val(self.packed.as_slice()) + size_of_val(self.bias.as_slice())
+        let weights = match &self.packed {
+            Packed::Floats(packed) => size_of_val(packed.as_slice()),
+            Packed::Small(small) => small.packed_len(),
+        };
+        weights + size_of_val(self.bias.as_slice())
+    }
+
+    /// Bits of a stored weight.
+    pub(super) fn bits(&self) -> u32 {
+        match &self.packed {
+            Packed::Floats(_) => 32,
+            Packed::Small(small) if small.is_four() => 4,
+            Packed::Small(_) => 8,
+        }
+    }
+
+    /// Elements of scratch memory for decoded panels.
+    pub(super) fn panels_len(&self) -> usize {
+        match &self.packed {
+            Packed::Floats(_) => 0,
+            Packed::Small(small) => small.work_len(),
+        }
     }
 
     pub(super) fn unit_len(&self, token: TierToken, shape: &ConvShape) -> usize {
@@ -250,7 +309,7 @@ impl ConvGemm {
         input: &[f32],
         elements: Range<usize>,
         out: &mut [f32],
-        work: &mut [f32],
+        work: &mut Work<'_>,
     ) {
         if elements.is_empty() {
             return;
@@ -260,14 +319,20 @@ impl ConvGemm {
             let data = if self.source == Source::Pointwise {
                 input
             } else {
-                gather(shape, input, 0..1, 0, work);
-                &*work
+                gather(shape, input, 0..1, 0, work.left);
+                &*work.left
             };
+            let a = Left::dense(data, 1, k, k);
             // Units begin at whole panels.
-            let (b, bias) =
-                (&self.packed.as_slice()[elements.start * k..], &self.bias.as_slice()[elements.start..]);
-            let (a, n) = (Left::dense(data, 1, k, k), elements.len());
-            Product { a, b, n, bias, bounds, c: out, ldc: n }.run(token);
+            self.multiply_columns(
+                token,
+                bounds,
+                (0, shape.out_c),
+                elements,
+                a,
+                (out, shape.out_c),
+                work.panels,
+            );
             return;
         }
         let pixels = elements.start / shape.out_c..elements.end / shape.out_c;
@@ -290,7 +355,7 @@ impl ConvGemm {
         input: &[f32],
         pixels: Range<usize>,
         out: &mut [f32],
-        work: &mut [f32],
+        work: &mut Work<'_>,
     ) {
         let (k, deep) = (shape.depth(), shape.in_c / shape.groups);
         for block in even_tiles(pixels.len(), block_rows(token, k)) {
@@ -301,10 +366,10 @@ impl ConvGemm {
                 let a = if self.source == Source::Pointwise {
                     Left::dense(&input[first * shape.in_c + group * deep..], rows, shape.in_c, k)
                 } else {
-                    gather(shape, input, first..first + rows, group, work);
-                    Left::dense(work, rows, k, k)
+                    gather(shape, input, first..first + rows, group, work.left);
+                    Left::dense(work.left, rows, k, k)
                 };
-                self.multiply(token, shape, bounds, group, a, out);
+                self.multiply(token, shape, bounds, group, a, out, work.panels);
             }
         }
     }
@@ -319,7 +384,7 @@ impl ConvGemm {
         input: &[f32],
         rows: Range<usize>,
         out: &mut [f32],
-        work: &mut [f32],
+        work: &mut Work<'_>,
     ) {
         let c = shape.in_c;
         let deep = c / shape.groups;
@@ -329,8 +394,8 @@ impl ConvGemm {
             let band = lines.band.min(rows.end - row).min(shape.out_h - oy);
             let (data, row_len) = if lines.padded {
                 let count = (band - 1) * shape.stride_h + lines.reach;
-                pad(shape, input, image, oy * shape.stride_h, count, lines.columns, work);
-                (&*work, lines.columns * c)
+                pad(shape, input, image, oy * shape.stride_h, count, lines.columns, work.left);
+                (&*work.left, lines.columns * c)
             } else {
                 (&input[(image * shape.in_h + oy * shape.stride_h) * shape.in_w * c..], shape.in_w * c)
             };
@@ -351,12 +416,13 @@ impl ConvGemm {
                     tap_step: shape.dilation_w * c,
                     depth: if joined { shape.kernel_w * deep } else { deep },
                 };
-                self.multiply(token, shape, bounds, group, a, out);
+                self.multiply(token, shape, bounds, group, a, out, work.panels);
             }
             row += band;
         }
     }
 
+    /// The product with the weights of a group, into its channels of the pixels at `out`.
     fn multiply(
         &self,
         token: TierToken,
@@ -365,19 +431,42 @@ impl ConvGemm {
         group: usize,
         a: Left<'_>,
         out: &mut [f32],
+        panels: &mut [f32],
     ) {
         let wide = shape.out_c / shape.groups;
-        let columns = Width::of(token).columns(wide);
-        Product {
-            a,
-            b: &self.packed.as_slice()[group * columns * shape.depth()..],
-            n: wide,
-            bias: &self.bias.as_slice()[group * columns..],
-            bounds,
-            c: &mut out[group * wide..],
-            ldc: shape.out_c,
+        let c = &mut out[group * wide..];
+        self.multiply_columns(token, bounds, (group, wide), 0..wide, a, (c, shape.out_c), panels);
+    }
+
+    /// The product with some columns of a group of `wide`, beginning at a whole panel, into the rows of `c` that lie
+    /// as far apart as it says.
+    fn multiply_columns(
+        &self,
+        token: TierToken,
+        bounds: Bounds,
+        (group, wide): (usize, usize),
+        columns: Range<usize>,
+        a: Left<'_>,
+        (c, ldc): (&mut [f32], usize),
+        panels: &mut [f32],
+    ) {
+        let padded = Width::of(token).columns(wide);
+        let bias = &self.bias.as_slice()[group * padded..];
+        match &self.packed {
+            Packed::Floats(packed) => {
+                let b = &packed.as_slice()[(group * padded + columns.start) * a.k()..];
+                let bias = &bias[columns.start..];
+                Product { a, b, n: columns.len(), bias, bounds, c, ldc }.run(token);
+            }
+            Packed::Small(small) => {
+                for first in columns.clone().step_by(small.columns_at_once()) {
+                    let n = small.columns_at_once().min(columns.end - first);
+                    small.decode(token, group, first, n, panels);
+                    let c = &mut c[first - columns.start..];
+                    Product { a, b: panels, n, bias: &bias[first..], bounds, c, ldc }.run(token);
+                }
+            }
         }
-        .run(token);
     }
 }
 

@@ -75,6 +75,52 @@ fn check(shape: ConvShape, seed: u32, with_bias: bool, activation: (f32, f32), s
     }
 }
 
+/// Weights in few bits give the bits of the kernel over decoded weights, on every tier.
+fn check_codes(shape: ConvShape, seed: u32, four: bool, per_tensor: bool, step: usize) {
+    let input = values(shape.input_len(), seed);
+    let codes: Vec<i8> = (0..shape.weight_len() as u32)
+        .map(|i| {
+            let code = (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 24) as i8;
+            if four { code >> 4 } else { code }
+        })
+        .collect();
+    let scales: Vec<f32> =
+        values(if per_tensor { 1 } else { shape.out_c }, seed ^ 9).iter().map(|v| v.abs() + 1e-3).collect();
+    let each = shape.depth();
+    let decoded: Vec<f32> = codes
+        .iter()
+        .enumerate()
+        .map(|(at, &code)| f32::from(code) * scales[if per_tensor { 0 } else { at / each }])
+        .collect();
+    let bias = values(shape.out_c, seed ^ 0x77);
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    for token in TierToken::available() {
+        let clamp = (-2.0, 3.0);
+        let floats = ConvF32::new(token, shape, &decoded, Some(&bias), clamp).expect("valid");
+        let small =
+            ConvF32::with_codes(token, shape, &codes, &scales, four, Some(&bias), clamp).expect("valid");
+        assert_eq!(
+            small.weight_bits(),
+            if shape.is_depthwise() {
+                32
+            } else if four {
+                4
+            } else {
+                8
+            }
+        );
+        let mut scratch = Scratch::with_capacity(floats.scratch_len().max(small.scratch_len()));
+        let [mut expected, mut found] = [vec![0.0; shape.output_len()], vec![f32::NAN; shape.output_len()]];
+        floats.run(&input, 0..floats.units(), &mut expected, &mut scratch).expect("valid");
+        for start in (0..small.units()).step_by(step) {
+            let units = start..(start + step).min(small.units());
+            let range = small.unit_range(units.clone());
+            small.run(&input, units, &mut found[range], &mut scratch).expect("valid");
+        }
+        assert_eq!(bits(&expected), bits(&found), "{}, {shape:?}", token.tier());
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Channels {
     Dense { input: usize, output: usize },
@@ -143,6 +189,17 @@ proptest! {
     ) {
         let activation = if relu { (0.0, 6.0) } else { (f32::NEG_INFINITY, f32::INFINITY) };
         check(shape, seed, bias, activation, step);
+    }
+
+    #[test]
+    fn weights_in_few_bits_equal_decoded_ones(
+        shape in prop_oneof![shape(), (1usize..30, 1usize..300, 0usize..90).prop_map(|(m, n, k)| ConvShape::gemm(m, n, k))],
+        seed in any::<u32>(),
+        four in any::<bool>(),
+        per_tensor in any::<bool>(),
+        step in 1usize..5,
+    ) {
+        check_codes(shape, seed, four, per_tensor, step);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::ir::{
     PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
 };
 use crate::pass::optimize;
+use crate::plan::Precision;
 
 /// Scale and zero point of 8-bit values.
 #[derive(Clone, Copy)]
@@ -427,6 +428,31 @@ fn linear_resizing_is_fused_only_where_parameters_stay() {
         .map(|(_, node)| graph.value(node.outputs[0]).dtype)
         .collect();
     assert_eq!(dtypes, [Some(DType::U8), Some(DType::F32)]);
+}
+
+#[test]
+fn small_weights_of_a_planned_file_stay_small_and_others_become_floats() {
+    let mut build = Build::new(1);
+    let x = build.input("x", &[1, 4, 5, 5]);
+    let w = build.weights(&[6, 4, 3, 3], 0);
+    let y = push(&mut build, conv_op(3), &[Some(x), Some(w)]);
+    let float = build.finish(&[y]);
+    let expected = outputs(&float, 1)[0].to_f32_vec();
+    for planned in [false, true] {
+        let mut graph = float.clone();
+        if planned {
+            graph.metadata.insert("fewbit.plan".to_owned(), "a hash".to_owned());
+        }
+        optimize(&mut graph, &mut |_, _, _| {}).unwrap();
+        assert_eq!(kinds(&graph), ["Conv"], "{}", render(&graph));
+        let (_, node) = graph.nodes().next().unwrap();
+        let weights = graph.value(node.input(1).unwrap());
+        let stored = if planned { DType::I8 } else { DType::F32 };
+        assert_eq!((weights.dtype, weights.quant.is_some()), (Some(stored), planned));
+        assert_eq!(node.precision, planned.then_some(Precision::W8A16F));
+        let found = outputs(&graph, 1)[0].to_f32_vec();
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
+    }
 }
 
 proptest! {
