@@ -100,6 +100,7 @@ fn table(token: TierToken, layers: &[(String, ConvShape, usize)], filter: &str) 
 }
 
 /// Products of one row and of many with weights in 32, 8 and 4 bits: medians in turns, and the ratios to floats.
+#[expect(clippy::print_stdout, reason = "the table is what was asked for")]
 fn codes(token: TierToken) {
     println!("{:<28}{:>12}{:>12}{:>12}{:>8}{:>8}", "product", "f32 us", "w8 us", "w4 us", "w8", "w4");
     let products = [

@@ -68,8 +68,8 @@ fn broadcasts_of_constants_do_not_explode() {
 }
 
 #[test]
-fn weights_of_float_operators_are_decoded_last() {
-    for (dtype, expected) in [(DType::I8, vec!["Conv"]), (DType::I4, vec!["Dequantize", "Conv"])] {
+fn weights_of_float_operators_are_decoded_last_and_kept_below_8_bits() {
+    for (dtype, kept) in [(DType::I8, DType::F32), (DType::I4, DType::I4)] {
         let mut build = Build::new(1);
         let x = build.input("x", &[1, 2, 4, 4]);
         let codes = Tensor::from_i64(dtype, &[3, 2, 1, 1], &[1, -2, 3, 4, -5, 6]).unwrap();
@@ -78,7 +78,9 @@ fn weights_of_float_operators_are_decoded_last() {
         let w = build.op(Op::DequantizeLinear { axis: 0, block: 0 }, &[codes, scale]);
         let y = build.op(conv_op(1), &[x, w]);
         let graph = optimized(build.finish(&[y]), 1);
-        assert_eq!(kinds(&graph), expected);
+        assert_eq!(kinds(&graph), ["Conv"]);
+        let weights = graph.nodes().next().unwrap().1.input(1).unwrap();
+        assert_eq!(graph.value(weights).dtype, Some(kept));
     }
 }
 
