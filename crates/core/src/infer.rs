@@ -20,7 +20,7 @@ mod window;
 
 pub use fix::{FreeDimension, fix_batch, fix_input, free_dimensions, require_fixed};
 
-pub(crate) use index::{blocks, unpooled};
+pub(crate) use index::{blocks, reduced_axes, unpooled};
 pub(crate) use moving::{pad_amounts, resize_operands, slice_bounds, slice_range};
 pub(crate) use rules::outputs;
 pub(crate) use site::Site;

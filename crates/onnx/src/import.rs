@@ -213,6 +213,36 @@ impl<'a> Importer<'a> {
 
     /// A node of the importer's own in front of the one called `base`, for operators that become several; its output.
     fn emit(&mut self, base: &str, op: Op, inputs: Vec<Option<ValueId>>) -> ValueId {
+        self.emit_all(base, op, inputs, 1)[0]
+    }
+
+    /// As [`Importer::emit`], with several outputs.
+    fn emit_all(&mut self, base: &str, op: Op, inputs: Vec<Option<ValueId>>, count: usize) -> Vec<ValueId> {
+        let name = self.fresh_name(base, &op);
+        let mut outputs = Vec::with_capacity(count);
+        for at in 0..count {
+            let value = if at == 0 { name.clone() } else { format!("{name}.{at}") };
+            let output = self.graph.add_value(value.clone(), None, None);
+            self.values.insert(value, output);
+            outputs.push(output);
+        }
+        self.push(Node { name, op, inputs, outputs: outputs.clone(), precision: None });
+        outputs
+    }
+
+    /// As [`Importer::emit`], making the file's value of that name; nothing where the name is empty.
+    fn emit_as(&mut self, base: &str, op: Op, inputs: Vec<Option<ValueId>>, output: &str) {
+        if output.is_empty() {
+            return;
+        }
+        let name = self.fresh_name(base, &op);
+        let value = self.graph.add_value(output, None, None);
+        self.values.insert(output.to_owned(), value);
+        self.push(Node { name, op, inputs, outputs: vec![value], precision: None });
+    }
+
+    /// A name for a node of the importer's own.
+    fn fresh_name(&mut self, base: &str, op: &Op) -> String {
         let base = format!("{base}/{}", op.kind().as_str().to_lowercase());
         let mut name = base.clone();
         let mut number = 2u64;
@@ -220,12 +250,14 @@ impl<'a> Importer<'a> {
             name = format!("{base}_{number}");
             number += 1;
         }
-        let output = self.graph.add_value(name.clone(), None, None);
-        self.values.insert(name.clone(), output);
-        let id = self.graph.add_node(Node { name, op, inputs, outputs: vec![output], precision: None });
-        // As for the file's own nodes, a contradiction is told by whoever infers the whole graph.
+        name
+    }
+
+    fn push(&mut self, node: Node) {
+        let id = self.graph.add_node(node);
+        // What cannot be inferred (unknown operators) is left open; a contradiction is found again, and told, by
+        // whoever infers the whole graph.
         drop(self.inference.node(&mut self.graph, id));
-        output
     }
 
     /// The nodes in an order in which each reads only what is there.
@@ -311,11 +343,7 @@ impl<'a> Importer<'a> {
         while inputs.last() == Some(&None) {
             inputs.pop();
         }
-        let node = Node { name, op: translated.op, inputs, outputs, precision: None };
-        let id = self.graph.add_node(node);
-        // What cannot be inferred (unknown operators) is left open; a contradiction is found again, and told, by
-        // whoever infers the whole graph.
-        drop(self.inference.node(&mut self.graph, id));
+        self.push(Node { name, op: translated.op, inputs, outputs, precision: None });
         Ok(())
     }
 

@@ -54,7 +54,7 @@ const MOVING: [&str; 17] = [
 const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Every other operator of the IR.
-const OTHERS: [&str; 70] = [
+const OTHERS: [&str; 71] = [
     "AveragePool",
     "GlobalAveragePool",
     "Not",
@@ -125,6 +125,7 @@ const OTHERS: [&str; 70] = [
     "MaxPoolIndices",
     "MaxUnpool",
     "Resample",
+    "ReduceBy",
 ];
 
 /// The groups that a rule's operator list may name.

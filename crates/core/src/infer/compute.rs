@@ -62,16 +62,13 @@ pub(super) fn binary(site: &Site, op: BinaryOp) -> Result<Vec<Inferred>> {
         return Err(site.error("expected numbers, found truth values"));
     }
     let any_quantized = site.inputs.iter().flatten().any(|input| input.quantized);
-    let shifts = matches!(op, BinaryOp::ShiftLeft | BinaryOp::ShiftRight);
-    if shifts || matches!(op, BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor) {
-        let fits = |dtype: DType| dtype.is_integer() && !(shifts && dtype.is_signed_integer());
-        if any_quantized || natural.is_some_and(|dtype| !fits(dtype)) {
-            let expected = if shifts { "unsigned integers" } else { "integers" };
-            return Err(site.error(format!(
-                "expected {expected}, found {}",
-                natural.map_or("quantized values", DType::name)
-            )));
-        }
+    let bits = matches!(
+        op,
+        BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor | BinaryOp::ShiftLeft | BinaryOp::ShiftRight
+    );
+    if bits && (any_quantized || natural.is_some_and(|dtype| !dtype.is_integer())) {
+        return Err(site
+            .error(format!("expected integers, found {}", natural.map_or("quantized values", DType::name))));
     }
     let dtype = site.result_dtype(natural.filter(|dtype| !any_quantized || dtype.is_float()))?;
     let dims = broadcast(site, 2)?;

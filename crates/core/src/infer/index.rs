@@ -4,11 +4,12 @@ mod sampling;
 
 pub(crate) use sampling::{blocks, unpooled};
 
+use super::compute;
 use super::dims::{self, unify};
 use super::moving::check_integers;
 use super::site::{Inferred, Number, Operand, Site};
 use crate::error::Result;
-use crate::ir::{DType, Dim, IndexOp, ScatterReduction, Shape, Tensor};
+use crate::ir::{DType, Dim, IndexOp, ReduceOp, ScatterReduction, Shape, Tensor};
 
 pub(super) fn outputs(site: &Site, op: &IndexOp) -> Result<Vec<Inferred>> {
     match op {
@@ -27,6 +28,7 @@ pub(super) fn outputs(site: &Site, op: &IndexOp) -> Result<Vec<Inferred>> {
         IndexOp::Unique { axis, .. } => unique(site, *axis),
         IndexOp::GridSample(_) => sampling::grid_sample(site),
         IndexOp::RoiAlign(roi) => sampling::roi_align(site, roi),
+        IndexOp::ReduceBy { op, keep_dims, all } => reduce_by(site, *op, *keep_dims, *all),
         IndexOp::Resample(attributes) => sampling::resample(site, *attributes),
         IndexOp::Col2Im { strides, dilations, pads } => sampling::col2im(site, (strides, dilations, pads)),
         IndexOp::MaxPoolIndices { pool, .. } => sampling::max_pool_indices(site, pool),
@@ -373,4 +375,36 @@ fn unique(site: &Site, axis: Option<usize>) -> Result<Vec<Inferred>> {
     };
     let values = Inferred { dtype: element_type(site)?, shape: values.map(Shape) };
     Ok(vec![values, count(), Inferred::of(Some(DType::I64), vec![whole]), count()])
+}
+
+/// The axes of a reduction, each once; `None` while they are unknown.
+pub(crate) fn reduced_axes(site: &Site, rank: usize, all: bool) -> Result<Option<Vec<usize>>> {
+    let operand = site.required(1)?;
+    check_integers(site, operand)?;
+    let Some(axes) = operand.integers() else { return Ok(None) };
+    if axes.is_empty() && all {
+        return Ok(Some((0..rank).collect()));
+    }
+    let mut axes = axes.into_iter().map(|axis| site.signed_axis(axis, rank)).collect::<Result<Vec<_>>>()?;
+    let count = axes.len();
+    axes.sort_unstable();
+    axes.dedup();
+    if axes.len() != count {
+        return Err(site.error("expected each axis once, found one twice"));
+    }
+    Ok(Some(axes))
+}
+
+fn reduce_by(site: &Site, op: ReduceOp, keep_dims: bool, all: bool) -> Result<Vec<Inferred>> {
+    let Some(dims) = site.required(0)?.dims() else { return compute::reduce(site, op, &[], keep_dims) };
+    if let Some(axes) = reduced_axes(site, dims.len(), all)? {
+        return compute::reduce(site, op, &axes, keep_dims);
+    }
+    let rank = match (keep_dims, site.required(1)?.length()) {
+        (true, _) => Some(dims.len()),
+        (false, Some(count)) if count > 0 => dims.len().checked_sub(count),
+        (false, _) => None,
+    };
+    let dtype = compute::reduce(site, op, &[], keep_dims)?.first().and_then(|reduced| reduced.dtype);
+    Ok(ranked(dtype, rank.map(|rank| site.unknowns(rank)).transpose()?))
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns [`IndexOp`] with its attributes, and what the rest of the IR asks about each: name, arity, text form.
 
-use super::{PoolAttributes, ResizeAttributes, ResizeMode};
+use super::{PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode};
 
 /// How an update meets the element at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -185,6 +185,15 @@ pub enum IndexOp {
     GridSample(GridAttributes),
     /// Regions of images pooled to one size. `[x NCHW, regions [count, 4] as x1 y1 x2 y2, batch indices [count]]`
     RoiAlign(RoiAttributes),
+    /// A reduction over axes that are computed. `[x, axes]`, which count from the end where they are negative
+    ReduceBy {
+        /// The reduction.
+        op: ReduceOp,
+        /// Whether reduced axes stay with extent 1.
+        keep_dims: bool,
+        /// Whether no axes mean all of them rather than none.
+        all: bool,
+    },
     /// Another size, with a wider kernel or out of a region. `[x, roi?, scales?, sizes?]`; where both are given, `sizes`
     /// says the extents and `scales` the coordinates.
     Resample(ResampleAttributes),
@@ -236,6 +245,7 @@ impl IndexOp {
             IndexOp::Unique { .. } => "Unique",
             IndexOp::GridSample(_) => "GridSample",
             IndexOp::RoiAlign(_) => "RoiAlign",
+            IndexOp::ReduceBy { .. } => "ReduceBy",
             IndexOp::Resample(_) => "Resample",
             IndexOp::Col2Im { .. } => "Col2Im",
             IndexOp::MaxPoolIndices { .. } => "MaxPoolIndices",
@@ -253,6 +263,7 @@ impl IndexOp {
             | IndexOp::CumSum { .. }
             | IndexOp::Compress { .. }
             | IndexOp::ReverseSequence { .. }
+            | IndexOp::ReduceBy { .. }
             | IndexOp::GridSample(_) => (2, 2, 1),
             IndexOp::TopK { .. } => (2, 2, 2),
             IndexOp::Unique { .. } => (1, 1, 4),
@@ -343,6 +354,11 @@ impl IndexOp {
                 push("sampling_ratio", roi.sampling_ratio.to_string());
                 push("spatial_scale", super::text::number(roi.spatial_scale));
                 push("half_pixel", roi.half_pixel.to_string());
+            }
+            IndexOp::ReduceBy { op, keep_dims, all } => {
+                push("op", op.name().to_owned());
+                push("keep_dims", keep_dims.to_string());
+                push("all", all.to_string());
             }
             IndexOp::Resample(ResampleAttributes { resize, antialias, crop }) => {
                 push("mode", format!("{:?}", resize.mode).to_lowercase());

@@ -215,9 +215,9 @@ pub enum BinaryOp {
     BitOr,
     /// Exactly one of the bits (integers).
     BitXor,
-    /// Bits moved towards the most significant; what leaves the type is lost (unsigned integers).
+    /// Bits moved towards the most significant; what leaves the type is lost (integers).
     ShiftLeft,
-    /// Bits moved towards the least significant (unsigned integers).
+    /// Bits moved towards the least significant; the sign stays (integers).
     ShiftRight,
     /// `x` below zero times the slope, else `x`.
     PRelu,

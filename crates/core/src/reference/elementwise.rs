@@ -122,8 +122,9 @@ fn integer_function(op: BinaryOp, a: i128, b: i128, bits: i128) -> i128 {
         BinaryOp::BitAnd => a & b,
         BinaryOp::BitOr => a | b,
         BinaryOp::BitXor => a ^ b,
-        // Nothing is left of a number shifted by all its bits.
-        BinaryOp::ShiftLeft | BinaryOp::ShiftRight if !(0..bits).contains(&b) => 0,
+        // Nothing but the sign is left of a number shifted by all its bits, or by no number of bits.
+        BinaryOp::ShiftLeft if !(0..bits).contains(&b) => 0,
+        BinaryOp::ShiftRight if !(0..bits).contains(&b) => a.signum().min(0),
         BinaryOp::ShiftLeft => a << b,
         BinaryOp::ShiftRight => a >> b,
         BinaryOp::PRelu => {

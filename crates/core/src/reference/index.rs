@@ -10,6 +10,7 @@ mod unpool;
 
 use super::Call;
 use crate::error::{CoreErrorKind, Result};
+use crate::infer;
 use crate::ir::{IndexOp, Tensor};
 
 pub(super) fn evaluate(call: &Call, op: &IndexOp) -> Result<Vec<Tensor>> {
@@ -31,6 +32,11 @@ pub(super) fn evaluate(call: &Call, op: &IndexOp) -> Result<Vec<Tensor>> {
         IndexOp::Unique { axis, sorted } => order::unique(call, *axis, *sorted),
         IndexOp::GridSample(attributes) => sample::grid_sample(call, *attributes),
         IndexOp::RoiAlign(roi) => sample::roi_align(call, roi),
+        IndexOp::ReduceBy { op, all, .. } => {
+            let rank = call.input(0)?.extents().len();
+            let axes = infer::reduced_axes(call.site, rank, *all)?.unwrap_or_default();
+            super::reduce::reduce(call, *op, &axes)
+        }
         IndexOp::Resample(attributes) => resample::resample(call, *attributes),
         IndexOp::Col2Im { strides, dilations, pads } => unpool::col2im(call, (strides, dilations, pads)),
         IndexOp::MaxPoolIndices { pool, column_major } => unpool::max_pool_indices(call, pool, *column_major),

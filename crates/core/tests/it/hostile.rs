@@ -149,7 +149,7 @@ fn op(random: &mut Random) -> Op {
 fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
     let reduction = *random.choose(&[ScatterReduction::None, ScatterReduction::Mul, ScatterReduction::Max]);
     let ConvAttributes { strides, dilations, pads, kernel, .. } = conv(random);
-    match random.below(19) {
+    match random.below(20) {
         0 => IndexOp::GatherElements { axis },
         1 => IndexOp::GatherNd { batch_dims: axis },
         2 => IndexOp::ScatterElements { axis, reduction },
@@ -187,6 +187,7 @@ fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
             antialias: flag,
             crop: (random.below(2) == 1).then_some(f32::NAN),
         }),
+        18 => IndexOp::ReduceBy { op: ReduceOp::Mean, keep_dims: flag, all: axis == 0 },
         16 => IndexOp::MaxPoolIndices { pool: pool(random), column_major: flag },
         _ => IndexOp::MaxUnpool { kernel, strides, pads },
     }

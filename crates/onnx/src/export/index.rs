@@ -69,6 +69,9 @@ pub(super) fn attributes(op: &IndexOp, opset: i64) -> Result<Vec<AttributeProto>
         IndexOp::MaxUnpool { kernel, strides, pads } => {
             vec![ints("kernel_shape", kernel), ints("strides", strides), ints("pads", pads)]
         }
+        IndexOp::ReduceBy { keep_dims, all, .. } => {
+            vec![int("keepdims", i64::from(*keep_dims)), int("noop_with_empty_axes", i64::from(!all))]
+        }
         // An operator without attributes.
         _ => vec![],
     })

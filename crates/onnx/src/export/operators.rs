@@ -141,9 +141,22 @@ pub(super) fn write(
             if let IndexOp::MaxPoolIndices { .. } = op {
                 "MaxPool".clone_into(&mut kind);
             }
+            if let IndexOp::ReduceBy { op, .. } = op {
+                op.name().clone_into(&mut kind);
+            }
             index::attributes(op, writer.opset)?
         }
         Op::Binary { op: BinaryOp::Fmod, .. } => vec![int("fmod", 1)],
+        Op::Binary { op: BinaryOp::ShiftLeft | BinaryOp::ShiftRight, .. }
+            if node
+                .input(0)
+                .and_then(|x| writer.graph.value(x).dtype)
+                .is_some_and(fewbit_core::ir::DType::is_signed_integer) =>
+        {
+            return Err(malformed(
+                "expected unsigned integers to shift, as operator sets before 28 have them",
+            ));
+        }
         Op::Binary { op: BinaryOp::ShiftLeft, .. } => vec![text("direction", "LEFT")],
         Op::Binary { op: BinaryOp::ShiftRight, .. } => vec![text("direction", "RIGHT")],
         Op::Opaque { domain, op_type, .. } => {

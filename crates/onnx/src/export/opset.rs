@@ -36,6 +36,7 @@ fn of_node(graph: &Graph, node: &Node) -> i64 {
         | Op::Index(
             IndexOp::Col2Im { .. }
             | IndexOp::Resample(_)
+            | IndexOp::ReduceBy { .. }
             | IndexOp::ScatterElements { reduction: ScatterReduction::Max | ScatterReduction::Min, .. }
             | IndexOp::ScatterNd { reduction: ScatterReduction::Max | ScatterReduction::Min },
         ) => 18,

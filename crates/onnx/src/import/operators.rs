@@ -1,6 +1,7 @@
 //! One operator at a time: from ONNX's definition, of whatever set, to the IR's.
 
 mod compose;
+mod computed;
 mod index;
 mod resize;
 
@@ -27,13 +28,13 @@ pub(super) fn translate(
     while outputs.len() > 1 && outputs.last().is_some_and(String::is_empty) {
         outputs.pop();
     }
-    let mut site = Site { importer, attributes, inputs, outputs: outputs.len() };
+    let mut site = Site { importer, attributes, inputs, outputs };
     let known = matches!(proto.domain(), "" | "ai.onnx")
         || (proto.domain() == "com.microsoft"
             && matches!(proto.op_type(), "QuantizeLinear" | "DequantizeLinear" | "Gelu"));
     let op = if known { site.op(proto.op_type())? } else { None };
     let op = op.unwrap_or_else(|| opaque(proto, attributes));
-    let inputs = site.inputs;
+    let Site { inputs, mut outputs, .. } = site;
     // Outputs that nobody names are still made.
     if let Op::Index(op) = &op {
         while outputs.len() < op.arity().2 {
@@ -62,8 +63,8 @@ struct Site<'a, 'b> {
     importer: &'a mut Importer<'b>,
     attributes: &'a Attributes<'a>,
     inputs: Vec<Option<ValueId>>,
-    /// The number of outputs that the file names.
-    outputs: usize,
+    /// The outputs' names; what a composition makes itself is taken out.
+    outputs: Vec<String>,
 }
 
 impl Site<'_, '_> {
@@ -121,7 +122,7 @@ impl Site<'_, '_> {
                 activation: Activation::None,
             },
             "MatMul" => Op::MatMul,
-            "MaxPool" if self.outputs > 1 => Op::Index(IndexOp::MaxPoolIndices {
+            "MaxPool" if self.outputs.len() > 1 => Op::Index(IndexOp::MaxPoolIndices {
                 pool: self.pool(false)?,
                 column_major: a.flag("storage_order", false),
             }),
@@ -163,6 +164,9 @@ impl Site<'_, '_> {
             "Pad" => return self.pad(),
             "Resize" | "Upsample" => return self.resize(op_type == "Upsample"),
             "DepthToSpace" => Op::DepthToSpace { block: self.block()?, crd: a.text("mode", "DCR") == "CRD" },
+            "SpaceToDepth" if a.text("mode", "DCR") == "CRD" => {
+                return self.space_to_depth_crd(self.block()?);
+            }
             "SpaceToDepth" => Op::SpaceToDepth { block: self.block()? },
             "Shape" => return self.shape(),
             "Size" => Op::Size,
@@ -359,7 +363,7 @@ impl Site<'_, '_> {
         };
         let rank = self.importer.rank(self.input(0))?;
         let axes = match self.given_axes(1) {
-            Given::Computed => return Ok(None),
+            Given::Computed => return Ok(Some(self.reduce_computed(op))),
             Given::Axes(axes) if !axes.is_empty() => self.axes(&axes, rank)?,
             _ if a.flag("noop_with_empty_axes", false) => Vec::new(),
             _ => (0..rank).collect(),
@@ -384,7 +388,7 @@ impl Site<'_, '_> {
 
     fn squeeze(&mut self, insert: bool) -> Result<Option<Op>> {
         let op = match (self.given_axes(1), insert) {
-            (Given::Computed, _) => return Ok(None),
+            (Given::Computed, _) => return self.squeeze_computed(insert),
             (Given::Axes(axes), true) => {
                 let rank = self.importer.rank(self.input(0)).map(|rank| rank + axes.len());
                 let rank = match rank {
@@ -412,7 +416,7 @@ impl Site<'_, '_> {
             (Some(sizes), _, _) => sizes.to_vec(),
             (None, None, _) => Vec::new(),
             (None, Some(_), Some(tensor)) => tensor.to_i64_vec(),
-            (None, Some(_), None) => return Ok(None),
+            (None, Some(_), None) => return self.split_computed(axis),
         };
         let sizes: Option<Vec<usize>> = sizes.iter().map(|&size| usize::try_from(size).ok()).collect();
         let sizes = sizes.ok_or_else(|| a.fail("expects sizes of 0 or more"))?;

@@ -271,6 +271,15 @@ def moving_cases():
     yield case("Squeeze", [floats(1, 3, 1, 2), list64(-4)], 13, constants=[1])
     yield case("Unsqueeze", [x, list64(0, -1)], 13, constants=[1])
     yield case("Unsqueeze", [x], 9, axes=[1, 3])
+    yield case("Split", [x, list64(1, 4, 2)], 13, 3, axis=-1, name="computed")
+    yield case("Squeeze", [floats(1, 3, 1, 2), list64(0, -2)], 13, name="computed")
+    yield case("Unsqueeze", [x, list64(-1, 0, 2)], 13, name="computed")
+    yield case("CenterCropPad", [x, list64(9, 4)], 18, axes=[2, -1], name="computed")
+    for op in ["ReduceSum", "ReduceMax", "ReduceMean", "ReduceProd", "ReduceL2", "ReduceLogSumExp"]:
+        for keep in [0, 1]:
+            yield case(op, [x, list64(-1, 0)], 18, keepdims=keep, name=f"computed{keep}")
+    yield case("ReduceSum", [x, np.zeros(0, i64)], 13, name="computed-all")
+    yield case("ReduceMin", [x, np.zeros(0, i64)], 18, noop_with_empty_axes=1, name="computed-none")
     yield case("Tile", [floats(2, 3), list64(2, 0)], 13, constants=[1], name="none")
     yield case("Tile", [floats(2, 3), list64(2, 2)], 13, name="computed")
     yield case("Expand", [floats(3, 1), list64(2, 1, 4)], 13, constants=[1])

@@ -1,8 +1,6 @@
 //! Operators that are exactly a composition of operators of the IR.
 
-use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, DType, IndexOp, Op, PadMode, Tensor, UnaryOp, ValueId,
-};
+use fewbit_core::ir::{Activation, BinaryOp, CompareOp, DType, IndexOp, Op, Tensor, UnaryOp, ValueId};
 
 use super::Site;
 use crate::error::{OnnxError, OnnxErrorKind, Result};
@@ -37,7 +35,7 @@ impl Site<'_, '_> {
     }
 
     /// Leaves `inputs` to the last operator of the composition.
-    fn last(&mut self, op: Op, inputs: &[ValueId]) -> Op {
+    pub(super) fn last(&mut self, op: Op, inputs: &[ValueId]) -> Op {
         self.inputs = inputs.iter().copied().map(Some).collect();
         op
     }
@@ -144,33 +142,6 @@ impl Site<'_, '_> {
         let diagonal = self.importer.new_constant(&format!("{}/diagonal", a.name()), diagonal);
         let upper = self.then(Op::Index(IndexOp::Trilu { upper: true }), &[ones, diagonal]);
         Ok(Some(self.last(Op::Index(IndexOp::Trilu { upper: false }), &[upper, diagonal])))
-    }
-
-    /// Padding that crops where it is negative, for extents that are known.
-    fn center_crop_pad(&mut self) -> Result<Option<Op>> {
-        let (a, x) = (self.attributes, self.x()?);
-        let Some(extents) = self.importer.graph.value(x).extents() else { return Ok(None) };
-        let Some(wanted) = self.constant(1).map(Tensor::to_i64_vec) else { return Ok(None) };
-        let axes: Vec<i64> =
-            a.ints("axes").map_or_else(|| (0..extents.len() as i64).collect(), <[i64]>::to_vec);
-        if axes.len() != wanted.len() {
-            return Err(a.fail(format!("expects one extent per axis of {axes:?}, found {wanted:?}")));
-        }
-        let rank = extents.len();
-        let mut pads = vec![0i64; 2 * rank];
-        for (axis, wanted) in axes.into_iter().zip(wanted) {
-            let axis = self.axis(axis)?;
-            let missing = i128::from(wanted) - extents[axis] as i128;
-            let (Ok(missing), true) = (i64::try_from(missing), wanted >= 0) else {
-                return Err(a.fail(format!("expects extents of 0 or more, found {wanted}")));
-            };
-            // Of an odd difference the larger half is behind.
-            pads[axis] = missing / 2;
-            pads[rank + axis] = missing - missing / 2;
-        }
-        self.inputs.truncate(1);
-        self.push_ints("pads", &pads)?;
-        Ok(Some(Op::Pad { mode: PadMode::Constant }))
     }
 
     /// One where the first of the largest is, zero elsewhere.

@@ -68,10 +68,9 @@ impl Site<'_, '_> {
             "GridSample" => self.grid_sample()?,
             "RoiAlign" => self.roi_align()?,
             "Col2Im" => {
-                let rank = match self.constant(2) {
-                    Some(block) => block.elements(),
-                    None => a.ints("strides").map_or(2, <[i64]>::len),
-                };
+                // One extent of the block per axis.
+                let extents = self.input(2).and_then(|block| self.importer.graph.value(block).extents());
+                let rank = extents.map_or(2, |extents| extents.iter().product());
                 IndexOp::Col2Im {
                     strides: a.extents("strides", rank, 1, 1)?,
                     dilations: a.extents("dilations", rank, 1, 1)?,

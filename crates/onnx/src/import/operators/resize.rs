@@ -142,13 +142,17 @@ impl Site<'_, '_> {
         Ok(())
     }
 
-    /// Makes scales and sizes of sizes whose aspect ratio is not to be kept; false where extents are not known.
+    /// Makes scales and sizes of sizes whose aspect ratio is not to be kept; false where the rank is not known.
     fn keep_aspect(&mut self, policy: Policy) -> Result<bool> {
         let x = self.x()?;
         let (Some(extents), Some(sizes)) =
             (self.importer.graph.value(x).extents(), self.constant(3).map(Tensor::to_i64_vec))
         else {
-            return Ok(false);
+            let Ok(rank) = self.importer.rank(Some(x)) else { return Ok(false) };
+            let axes = self.resized_axes(rank)?;
+            self.inputs.resize(4, None);
+            self.keep_aspect_computed(&axes, rank, policy == Policy::NotSmaller)?;
+            return Ok(true);
         };
         let axes = self.resized_axes(extents.len())?;
         if axes.len() != sizes.len() {
