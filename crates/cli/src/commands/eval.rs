@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<A
         }
         None => None,
     };
-    require_something_to_measure(&dataset, reference.is_some())?;
+    require_something_to_measure(&dataset, reference.is_some() || arguments.outputs.is_some())?;
     let count = dataset.len().min(arguments.data.samples.unwrap_or(usize::MAX));
     let bar = progress::bar("evaluate", count);
     let mut outputs = Vec::new();
@@ -67,11 +67,12 @@ pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<A
     Ok(answer)
 }
 
-fn require_something_to_measure(dataset: &Dataset, reference: bool) -> Result<()> {
-    if dataset.has_labels() || reference {
+/// Refuses to run a model over data of which nothing would be said: `purpose` is whether something else is wanted.
+fn require_something_to_measure(dataset: &Dataset, purpose: bool) -> Result<()> {
+    if dataset.has_labels() || purpose {
         return Ok(());
     }
     Err(Usage::new("expected labels or a reference to evaluate against, found neither")
-        .help("add labels.csv to the data, or give --reference FLOAT_MODEL")
+        .help("add labels.csv to the data, or give --reference FLOAT_MODEL, or --outputs FILE.npy to keep what comes out")
         .into())
 }

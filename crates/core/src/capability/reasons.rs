@@ -94,8 +94,15 @@ crate::codes! {
          back costs more than it saves.",
         "Nothing has to change; pin the node to have it in integers anyway.";
     FLOAT_INPUT = "CAP-FLOAT-INPUT", "input is float",
-        "The node only moves elements, so it follows the precision of what it reads.",
-        "Nothing has to change.";
+        "The node only moves elements, or has no weights whose integers would pay for quantizing what it reads, so it \
+         follows the precision of that.",
+        "Nothing has to change; pin the node to have it in integers anyway.";
+    COARSE = "CAP-COARSE", "equal steps are too coarse",
+        "The node could run in integers, but 256 equal steps do not carry its values: roots, logarithms, exponentials \
+         and reciprocals make multiples of small differences, and a concatenation gives its smallest part the steps of \
+         its largest.",
+        "Nothing has to change; pin the node, or plan with --minimize, to have it in integers where that is measured \
+         to do no harm.";
     SLOWER = "CAP-SLOWER", "emulated integers are slower than float",
         "The device has this precision only by emulation, and runs the node natively in float.",
         "Pin the node to have it in integers anyway.";

@@ -110,20 +110,30 @@ impl<'a> Matcher<'a> {
 
     /// The ways to write `value` as a number times one or two values, through products and scalings.
     pub(super) fn products(self, value: ValueId) -> Vec<(Vec<ValueId>, f64)> {
-        self.products_within(value, 3)
+        self.products_within(value, 3, 2)
     }
 
-    fn products_within(self, value: ValueId, depth: usize) -> Vec<(Vec<ValueId>, f64)> {
+    /// Whether `value` is near `factor` times the product of `values`, which are sorted, in any order of multiplying.
+    pub(super) fn is_product_of(self, value: ValueId, factor: f64, values: &[ValueId]) -> bool {
+        self.products_within(value, values.len(), values.len()).into_iter().any(|(mut of, found)| {
+            of.sort_unstable();
+            near(found, factor) && of == values
+        })
+    }
+
+    /// The same through at most `depth` products, of at most `most` values.
+    fn products_within(self, value: ValueId, depth: usize, most: usize) -> Vec<(Vec<ValueId>, f64)> {
         let mut found = vec![(vec![value], 1.0)];
         if depth == 0 {
             return found;
         }
         if let Some((x, factor)) = self.scaled(value) {
-            found.extend(self.products_within(x, depth - 1).into_iter().map(|(of, c)| (of, c * factor)));
+            found
+                .extend(self.products_within(x, depth - 1, most).into_iter().map(|(of, c)| (of, c * factor)));
         } else if let Some((a, b)) = self.binary(BinaryOp::Mul, value) {
-            for (left, c) in self.products_within(a, depth - 1) {
-                for (right, d) in self.products_within(b, depth - 1) {
-                    if left.len() + right.len() <= 2 {
+            for (left, c) in self.products_within(a, depth - 1, most) {
+                for (right, d) in self.products_within(b, depth - 1, most) {
+                    if left.len() + right.len() <= most {
                         found.push(([left.clone(), right].concat(), c * d));
                     }
                 }

@@ -17,10 +17,14 @@ impl Planner<'_> {
             let bans = self.partitions();
             return if bans.is_empty() { self.conflicts(&self.classes()) } else { bans };
         }
-        let rules: [&dyn Fn() -> Vec<Ban>; 4] =
-            [&|| self.partitions(), &|| self.movers(), &|| self.conflicts(&self.classes()), &|| {
-                self.islands()
-            }];
+        let rules: [&dyn Fn() -> Vec<Ban>; 6] = [
+            &|| self.partitions(),
+            &|| self.movers(),
+            &|| self.followers(),
+            &|| self.tails(),
+            &|| self.conflicts(&self.classes()),
+            &|| self.islands(),
+        ];
         rules.into_iter().map(|rule| rule()).find(|bans| !bans.is_empty()).unwrap_or_default()
     }
 
@@ -89,6 +93,74 @@ impl Planner<'_> {
             }
         }
         bans
+    }
+
+    /// Operators without weights most of whose operands are float: quantizing those would cost as much as reading all
+    /// as float, and what was kept in float for its precision would lose it. The next weights quantize what they read.
+    fn followers(&self) -> Vec<Ban> {
+        let graph = self.request.graph;
+        let size = |id: ValueId| graph.value(id).extents().map_or(0, |extents| extents.iter().product());
+        self.weightless()
+            .filter_map(|place| {
+                let (mut float, mut codes, mut first) = (0usize, 0usize, None);
+                for id in operands(graph, self.nodes[place].node) {
+                    if graph.value(id).constant.is_some() || self.producers[id.index()].is_none() {
+                        continue;
+                    }
+                    if self.is_quantized(id) {
+                        codes += size(id);
+                    } else {
+                        float += size(id);
+                        first = first.or(Some(id));
+                    }
+                }
+                let name = &graph.value(first.filter(|_| float >= codes)?).name;
+                self.ban(
+                    place,
+                    reasons::FLOAT_INPUT,
+                    format!("it has no weights whose integers would pay for quantizing `{name}`, which is float here"),
+                    None,
+                )
+            })
+            .collect()
+    }
+
+    /// Operators without weights that only float operators read: what precedes them writes float as well, and no
+    /// precision is lost on the way.
+    fn tails(&self) -> Vec<Ban> {
+        let graph = self.request.graph;
+        self.weightless()
+            .filter_map(|place| {
+                let node = self.nodes[place].node;
+                let mut readers = node.outputs.iter().flat_map(|id| &self.readers[id.index()]).peekable();
+                let first = **readers.peek()?;
+                // What makes codes of a float input is the node itself.
+                let made = operands(graph, node).iter().all(|id| self.producers[id.index()].is_some());
+                let float = made
+                    && !node.outputs.iter().any(|id| graph.outputs.contains(id))
+                    && readers.all(|&reader| !self.nodes[reader].is_integer());
+                let name = &self.nodes[first].node.name;
+                float.then(|| {
+                    self.ban(
+                        place,
+                        reasons::ISLAND,
+                        format!("`{name}`, which reads it, runs in float, and it has no weights whose integers would pay for converting"),
+                        None,
+                    )
+                })?
+            })
+            .collect()
+    }
+
+    /// The integer nodes without weights that a processor runs as well in float, and that nobody pinned.
+    fn weightless(&self) -> impl Iterator<Item = usize> {
+        (0..self.nodes.len()).filter(|&place| {
+            let planned = &self.nodes[place];
+            planned.is_integer()
+                && !planned.pinned
+                && !planned.node.op.has_weights()
+                && self.floats_as_well(place)
+        })
     }
 
     /// Operators whose operands cannot have the one scale that they need.

@@ -52,7 +52,7 @@ pub(super) fn of(
             (None, None) => precisions(request, processor, node),
         };
         for precision in precisions {
-            candidates.push(ask(request, activation, node, index, processor, precision)?);
+            candidates.push(ask(request, activation, node, index, processor, precision, pin.is_some())?);
         }
     }
     Ok(candidates)
@@ -100,6 +100,7 @@ fn ask(
     index: usize,
     processor: &Processor,
     precision: Precision,
+    pinned: bool,
 ) -> Result<Candidate> {
     let graph = request.graph;
     let verdict = if node.op.is_conversion() {
@@ -120,7 +121,7 @@ fn ask(
     if eligible::own_precision(graph, node).is_some() {
         return Ok(candidate);
     }
-    candidate.banned = eligible::obstacles(request, activation, node, precision)?;
+    candidate.banned = eligible::obstacles(request, activation, node, precision, pinned)?;
     candidate.banned.extend(elsewhere(request, activation, node, precision));
     if let Some(rule) = candidate.verdict.rule.as_deref().and_then(|id| processor.rule(id)) {
         if precision.has_integer_activations()

@@ -4,9 +4,9 @@
 use super::Request;
 use crate::capability::{Reason, operands, reasons};
 use crate::error::Result;
-use crate::ir::{DType, Graph, Node, Op};
+use crate::ir::{BinaryOp, DType, Graph, Node, Op, UnaryOp, ValueId};
 use crate::lower::has_integer_form;
-use crate::plan::Precision;
+use crate::plan::{Precision, Strategy};
 use crate::quant::Scheme;
 
 /// The precision that a node has by itself: it reads or writes codes as another tool chose them.
@@ -27,18 +27,21 @@ pub(super) fn own_precision(graph: &Graph, node: &Node) -> Option<Precision> {
     }
 }
 
-/// What stands against `node` at `precision`, beside the device; empty where nothing does.
+/// What stands against `node` at `precision`, beside the device; empty where nothing does. A person who pinned the node
+/// has decided what precision it needs.
 pub(super) fn obstacles(
     request: &Request<'_>,
     activation: Option<Scheme>,
     node: &Node,
     precision: Precision,
+    pinned: bool,
 ) -> Result<Vec<Reason>> {
     if precision.has_integer_activations() {
         if let Some(message) = no_arithmetic(request.graph, node) {
             return Ok(vec![Reason { code: reasons::INTEGER.into(), rule: None, message, fix: None }]);
         }
-        return unseen(request, activation, node);
+        let unseen = unseen(request, activation, node)?;
+        return if unseen.is_empty() && !pinned { coarse(request, activation, node) } else { Ok(unseen) };
     }
     if precision.has_integer_weights() && node.op.has_weights() {
         let constant = node.input(1).is_some_and(|id| request.graph.value(id).constant.is_some());
@@ -125,4 +128,61 @@ fn unseen(request: &Request<'_>, activation: Option<Scheme>, node: &Node) -> Res
         }
     }
     Ok(Vec::new())
+}
+
+/// Steps of the output that each part of a concatenation keeps at least.
+const LEAST_STEPS: f32 = 16.0;
+
+/// Why a grid of equal steps is too coarse for what the node computes, where the strategy leaves the choice to the
+/// planner: a mixed plan weighs what was measured instead.
+fn coarse(request: &Request<'_>, activation: Option<Scheme>, node: &Node) -> Result<Vec<Reason>> {
+    if request.strategy != Strategy::W8A8 {
+        return Ok(Vec::new());
+    }
+    let reason = |message: String| Reason {
+        code: reasons::COARSE.into(),
+        rule: None,
+        message,
+        fix: Some("pin it to have it in integers anyway".into()),
+    };
+    match &node.op {
+        // A small argument decides about a large result, or large ones about small ones.
+        Op::Unary(function @ (UnaryOp::Exp | UnaryOp::Log | UnaryOp::Sqrt | UnaryOp::Reciprocal)) => {
+            Ok(vec![reason(format!(
+                "equal steps do not carry what {} makes of them: a step near zero changes the result by a multiple",
+                function.name()
+            ))])
+        }
+        Op::Binary { op: BinaryOp::Mul, .. } if node.input(0) == node.input(1) => Ok(vec![reason(
+            "a square has twice the range of what is squared in octaves, which equal steps do not carry"
+                .to_owned(),
+        )]),
+        Op::Concat { .. } => {
+            let (Some(ranges), Some(scheme)) = (request.ranges, activation) else { return Ok(Vec::new()) };
+            let width = |id: ValueId| -> Result<Option<f32>> {
+                let value = request.graph.value(id);
+                let bounds = match &value.constant {
+                    Some(_) => None,
+                    None => ranges.range(&value.name, scheme)?,
+                };
+                Ok(bounds.map(|(low, high)| high.max(0.0) - low.min(0.0)))
+            };
+            let Some(whole) = node.outputs.first().map(|&id| width(id)).transpose()?.flatten() else {
+                return Ok(Vec::new());
+            };
+            for &id in &operands(request.graph, node) {
+                let Some(part) = width(id)?.filter(|&part| part > 0.0) else { continue };
+                let steps = 256.0 * part / whole;
+                if steps < LEAST_STEPS {
+                    return Ok(vec![reason(format!(
+                        "of the 256 steps of its output only {steps:.0} would be left for `{}`, whose range is that much \
+                         smaller",
+                        request.graph.value(id).name
+                    ))]);
+                }
+            }
+            Ok(Vec::new())
+        }
+        _ => Ok(Vec::new()),
+    }
 }

@@ -3,7 +3,7 @@
 
 use fewbit_core::capability::{Capability, Support};
 use fewbit_core::error::Result;
-use fewbit_core::ir::{Activation, BinaryOp, DType, Graph, UnaryOp, hash, verify};
+use fewbit_core::ir::{Activation, BinaryOp, DType, Graph, Op, UnaryOp, hash, verify};
 use fewbit_core::lower::lower;
 use fewbit_core::plan::{self, BoundaryKind, Origin, Plan, Precision, Strategy};
 use fewbit_core::planner::{Request, plan};
@@ -159,11 +159,77 @@ fn integers_without_weights_among_floats_stay_float() {
     let plan = w8a8(&graph, &plain());
     assert!(plan.nodes.iter().all(|node| node.precision == Precision::F32), "{:?}", decisions(&plan));
     let relu = &plan.nodes[1].node;
-    assert!(codes(&plan, relu).contains(&"CAP-ISLAND"), "{:?}", codes(&plan, relu));
+    // What makes roots and powers is float whatever its neighbours, and what follows it has no reason to convert.
+    assert!(codes(&plan, &plan.nodes[0].node).contains(&"CAP-COARSE"));
+    assert!(codes(&plan, relu).contains(&"CAP-FLOAT-INPUT"), "{:?}", codes(&plan, relu));
     assert!(plan.boundaries.iter().all(|boundary| boundary.kind == BoundaryKind::Copy));
     let pinned = make(&graph, &plain(), Strategy::W8A8, &[(relu.clone(), Precision::W8A8)], &RANGES);
     assert_eq!(pinned.assignment(relu).unwrap().precision, Precision::W8A8);
     assert!(pinned.assignment(relu).unwrap().pinned);
+}
+
+#[test]
+fn what_lies_between_floats_and_weights_is_converted_once() {
+    // conv, relu, exp, relu, conv: the first relu is read by float alone, the second one reads float alone.
+    let mut model = ModelBuilder::new("m", 1);
+    let x = model.input("x", &[1, 4, 16, 16]);
+    let a = model.conv(x, 8, ConvOptions::same(3));
+    let b = model.unary(a, UnaryOp::Sigmoid);
+    let c = model.unary(b, UnaryOp::Exp);
+    let d = model.unary(c, UnaryOp::Sigmoid);
+    let e = model.conv(d, 8, ConvOptions::same(1));
+    let graph = model.finish(&[e]);
+    let plan = w8a8(&graph, &plain());
+    let precisions: Vec<Precision> = plan.nodes.iter().map(|node| node.precision).collect();
+    use Precision::{F32, W8A8};
+    assert_eq!(precisions, [W8A8, F32, F32, F32, W8A8]);
+    assert!(codes(&plan, &plan.nodes[1].node).contains(&"CAP-ISLAND"));
+    assert!(codes(&plan, &plan.nodes[3].node).contains(&"CAP-FLOAT-INPUT"));
+}
+
+#[test]
+fn squares_stay_float_unless_pinned() {
+    let mut model = ModelBuilder::new("m", 1);
+    let x = model.input("x", &[1, 4, 16, 16]);
+    let a = model.conv(x, 8, ConvOptions::same(3));
+    let square = model.binary(BinaryOp::Mul, a, a);
+    let b = model.conv(square, 8, ConvOptions::same(1));
+    let graph = model.finish(&[b]);
+    let name = graph.nodes().nth(1).unwrap().1.name.clone();
+    let plan = w8a8(&graph, &plain());
+    assert_eq!(plan.assignment(&name).unwrap().precision, Precision::F32);
+    assert!(codes(&plan, &name).contains(&"CAP-COARSE"));
+    let pinned = make(&graph, &plain(), Strategy::W8A8, &[(name.clone(), Precision::W8A8)], &RANGES);
+    assert_eq!(pinned.assignment(&name).unwrap().precision, Precision::W8A8);
+}
+
+/// The ranges of [`RANGES`], one value's scaled.
+struct Scaled<'a>(&'a str, f32);
+
+impl Ranges for Scaled<'_> {
+    fn range(&self, value: &str, scheme: Scheme) -> Result<Option<(f32, f32)>> {
+        let factor = if value == self.0 { self.1 } else { 1.0 };
+        Ok(RANGES.range(value, scheme)?.map(|(low, high)| (low * factor, high * factor)))
+    }
+
+    fn channel_means(&self, _: &str) -> Option<Vec<f32>> {
+        None
+    }
+
+    fn origin(&self) -> String {
+        "a test".to_owned()
+    }
+}
+
+#[test]
+fn a_part_that_would_keep_few_steps_sends_the_join_to_float() {
+    let (graph, names) = joined(UnaryOp::Relu);
+    let join = graph.nodes().last().unwrap().1.name.clone();
+    for (factor, precision) in [(0.1, Precision::W8A8), (0.05, Precision::F32)] {
+        let plan = make(&graph, &plain(), Strategy::W8A8, &[], &Scaled(&names[0], factor));
+        assert_eq!(plan.assignment(&join).unwrap().precision, precision, "{factor}");
+        assert_eq!(codes(&plan, &join).contains(&"CAP-COARSE"), precision == Precision::F32);
+    }
 }
 
 #[test]
@@ -218,7 +284,9 @@ fn a_device_may_demand_one_scale_on_what_is_joined() {
 #[test]
 fn a_fixed_scale_that_cannot_be_shared_sends_the_join_to_float() {
     let (graph, names) = joined(UnaryOp::Sigmoid);
-    let plan = w8a8(&graph, &target(|text| sharing(&text)));
+    let pin = graph.nodes().find(|(_, node)| matches!(node.op, Op::Unary(_))).unwrap().1.name.clone();
+    let device = target(|text| sharing(&text));
+    let plan = make(&graph, &device, Strategy::W8A8, &[(pin, Precision::W8A8)], &RANGES);
     let sigmoid = &plan.tensors[&names[1]];
     assert_eq!((sigmoid.scale, sigmoid.zero_point, &sigmoid.origin), (0.003_906_25, -128, &Origin::Fixed));
     let join = plan.nodes.iter().find(|node| node.op == "Concat").unwrap();

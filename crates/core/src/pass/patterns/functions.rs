@@ -83,9 +83,10 @@ fn is_tanh_argument(matcher: Matcher<'_>, value: ValueId, x: ValueId) -> bool {
     let cubic = |sum: ValueId| {
         matcher.either(BinaryOp::Add, sum).any(|(of, term)| {
             of == x
-                && matcher
+                && (matcher
                     .scaled(term)
                     .is_some_and(|(cube, c)| near(c, 0.044_715) && is_cube(matcher, cube, x))
+                    || matcher.is_product_of(term, 0.044_715, &[x; 3]))
         })
     };
     let quadratic = |sum: ValueId| {

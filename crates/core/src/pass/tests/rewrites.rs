@@ -332,6 +332,15 @@ fn spelled_out() -> Vec<(&'static str, Spell)> {
             let product = build.binary(BinaryOp::Mul, gate, x);
             build.with(BinaryOp::Mul, product, 0.5)
         }),
+        ("Gelu", |build, x| {
+            let scaled = build.with(BinaryOp::Mul, x, 0.044_715);
+            let square = build.binary(BinaryOp::Mul, x, scaled);
+            let cube = build.binary(BinaryOp::Mul, square, x);
+            let inner = build.binary(BinaryOp::Add, x, cube);
+            let gate = tanh(build, inner);
+            let half = build.with(BinaryOp::Mul, gate, 0.5);
+            build.binary(BinaryOp::Mul, x, half)
+        }),
         ("Mish", |build, x| {
             let gate = build.unary(UnaryOp::Softplus, x);
             let gate = build.unary(UnaryOp::Tanh, gate);
