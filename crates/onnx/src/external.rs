@@ -1,19 +1,30 @@
-//! External data: tensors whose bytes lie in another file of the model's folder.
+//! External data: tensors whose bytes lie in another file of the model's folder, or are read from the model's own.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
+
+use fewbit_core::ir::{DType, Tensor};
 
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::proto::TensorProto;
 
-/// The folder that external data may come from; `None` for models that came as bytes.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Folder(pub(crate) Option<PathBuf>);
+/// What stands in place of a location where the elements lie in the model's own file. ONNX has no such key; a file that
+/// brings it along reads no more than itself.
+pub(crate) const OWN: &str = "fewbit.own";
+
+/// Where external data may come from; nowhere for models that came as bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Folder {
+    /// The model's folder.
+    pub(crate) path: Option<PathBuf>,
+    /// The model's own file, where tensors lie that [`slim`](crate::slim) left there.
+    pub(crate) own: Option<File>,
+}
 
 impl Folder {
-    /// The bytes of a tensor stored outside, as its `location`, `offset` and `length` say.
-    pub(crate) fn read(&self, proto: &TensorProto) -> Result<Vec<u8>> {
+    /// A tensor stored outside, as its `location`, `offset` and `length` say.
+    pub(crate) fn read(&self, proto: &TensorProto, dtype: DType, extents: &[usize]) -> Result<Tensor> {
         let fail = |message: String| OnnxError::new(OnnxErrorKind::External, message);
         let field = |key: &str| {
             proto.external_data.iter().find(|entry| entry.key() == key).map(|entry| entry.value().to_owned())
@@ -26,16 +37,15 @@ impl Folder {
                 })
                 .transpose()
         };
-        let location = field("location").ok_or_else(|| fail("expected a location, found none".to_owned()))?;
-        let folder = self.0.as_ref().ok_or_else(|| {
-            fail(format!("the tensor lies in `{location}`, but the model came without a folder"))
-                .with_help("open the model by its path")
-        })?;
-        let path = inside(folder, &location)?;
-        let mut file = File::open(&path).map_err(|error| {
-            fail(format!("cannot open `{location}`: {error}"))
-                .with_help("keep the data file beside the model")
-        })?;
+        let (mut file, location) = if let (Some(own), Some(_)) = (&self.own, field(OWN)) {
+            let again =
+                own.try_clone().map_err(|error| fail(format!("cannot read the model again: {error}")))?;
+            (again, "the model".to_owned())
+        } else {
+            let location =
+                field("location").ok_or_else(|| fail("expected a location, found none".to_owned()))?;
+            (self.open(&location)?, location)
+        };
         let size = file.metadata().map_err(|error| fail(format!("cannot read `{location}`: {error}")))?.len();
         let offset = number("offset")?.unwrap_or(0);
         let rest = size.checked_sub(offset).ok_or_else(|| {
@@ -47,14 +57,24 @@ impl Folder {
                 "expected at most {rest} bytes behind offset {offset} of `{location}`, found {length}"
             )));
         }
-        let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.take(length).read_to_end(&mut bytes))
             .map_err(|error| fail(format!("cannot read `{location}`: {error}")))?;
-        if bytes.len() as u64 != length {
-            return Err(fail(format!("expected {length} bytes in `{location}`, found {}", bytes.len())));
-        }
-        Ok(bytes)
+        Tensor::from_reader(dtype, extents, length, &mut file)
+            .map_err(|error| OnnxError::core(OnnxErrorKind::External, error))
+    }
+
+    /// Opens a file of the folder.
+    fn open(&self, location: &str) -> Result<File> {
+        let fail = |message: String| OnnxError::new(OnnxErrorKind::External, message);
+        let folder = self.path.as_ref().ok_or_else(|| {
+            fail(format!("the tensor lies in `{location}`, but the model came without a folder"))
+                .with_help("open the model by its path")
+        })?;
+        let path = inside(folder, location)?;
+        File::open(&path).map_err(|error| {
+            fail(format!("cannot open `{location}`: {error}"))
+                .with_help("keep the data file beside the model")
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod attributes;
 mod operators;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::Path;
 
 use fewbit_core::infer::Inference;
@@ -19,6 +20,7 @@ use crate::external::Folder;
 use crate::proto::{
     GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto, type_proto,
 };
+use crate::slim::slim;
 use crate::tensor;
 
 use attributes::Attributes;
@@ -27,6 +29,8 @@ use attributes::Attributes;
 pub const OLDEST_OPSET: i64 = 7;
 /// The newest operator set whose definitions this build knows.
 pub const NEWEST_OPSET: i64 = 28;
+/// Tensors of as many bytes are read from the file when it is their turn.
+const LARGE: u64 = 1 << 14;
 /// The newest version of the file's form.
 const NEWEST_IR: i64 = 14;
 
@@ -52,11 +56,16 @@ impl ImportOptions {
 /// # Errors
 /// An [`OnnxError`] that names the file, value or node.
 pub fn open(path: &Path, options: &ImportOptions) -> Result<Graph> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| OnnxError::new(OnnxErrorKind::Read, format!("cannot be read: {error}")))?;
+    let unreadable =
+        |error: std::io::Error| OnnxError::new(OnnxErrorKind::Read, format!("cannot be read: {error}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let bytes = match slim(&mut file, LARGE).map_err(unreadable)? {
+        Some(slim) => slim,
+        None => std::fs::read(path).map_err(unreadable)?,
+    };
     let folder =
         path.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    read(bytes.into(), options, &Folder(folder.map(Path::to_owned)))
+    read(bytes.into(), options, &Folder { path: folder.map(Path::to_owned), own: Some(file) })
 }
 
 /// Reads a model from bytes; external data is refused.
@@ -64,7 +73,7 @@ pub fn open(path: &Path, options: &ImportOptions) -> Result<Graph> {
 /// # Errors
 /// An [`OnnxError`] that names the value or node.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph> {
-    read(bytes.to_vec().into(), options, &Folder(None))
+    read(bytes.to_vec().into(), options, &Folder::default())
 }
 
 fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) -> Result<Graph> {

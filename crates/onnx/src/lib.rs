@@ -10,6 +10,7 @@ mod external;
 mod import;
 #[expect(clippy::enum_variant_names, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod proto;
+mod slim;
 mod tensor;
 
 pub use error::{OnnxError, OnnxErrorKind};

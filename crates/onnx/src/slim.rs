@@ -2,10 +2,12 @@
 //!
 //! Decoding a file as a whole takes its size twice, once for the file and once for the tensors made of it. Here the
 //! file is walked field by field, and every large `raw_data` becomes external data that lies in the model's own file,
-//! under an empty location; the tensor is read from there, straight into its own memory. What is not understood is
+//! under a mark of ours; the tensor is read from there, straight into its own memory. What is not understood is
 //! copied as it is, so that decoding tells what is wrong with it.
 
 use std::io::{BufRead, BufReader, Read, Result, Seek, SeekFrom};
+
+use crate::external::OWN;
 
 /// The messages on the way to a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,7 @@ impl Message {
             (Message::Model, 7) | (Message::Attribute, 6) => Some(Message::Graph),
             (Message::Graph, 1) => Some(Message::Node),
             (Message::Node, 5) => Some(Message::Attribute),
-            (Message::Graph, 5) | (Message::Attribute, 5) => Some(Message::Tensor),
+            (Message::Graph | Message::Attribute, 5) => Some(Message::Tensor),
             _ => None,
         }
     }
@@ -162,8 +164,7 @@ fn refer(tensor: &mut Vec<u8>, offset: u64, length: u64) {
         write_varint(entry, text.len() as u64);
         entry.extend_from_slice(text.as_bytes());
     };
-    for (key, value) in
-        [("location", String::new()), ("offset", offset.to_string()), ("length", length.to_string())]
+    for (key, value) in [(OWN, String::new()), ("offset", offset.to_string()), ("length", length.to_string())]
     {
         let mut entry = Vec::new();
         text(&mut entry, 1, key);

@@ -86,7 +86,7 @@ fn read_unnamed(proto: &TensorProto, folder: &Folder) -> Result<Tensor> {
         .collect::<Result<_>>()?;
     let from_core = |error| OnnxError::core(OnnxErrorKind::Tensor, error);
     if proto.data_location() == DataLocation::External {
-        return Tensor::from_bytes(dtype, &extents, &folder.read(proto)?).map_err(from_core);
+        return folder.read(proto, dtype, &extents);
     }
     if let Some(raw) = &proto.raw_data {
         return Tensor::from_bytes(dtype, &extents, raw).map_err(from_core);

@@ -33,7 +33,7 @@ pub struct Tensor {
     dtype: DType,
     extents: Vec<usize>,
     /// The packed bytes, rounded up to whole words so that every element type is aligned.
-    words: Arc<[u64]>,
+    words: Arc<Vec<u64>>,
     byte_len: usize,
 }
 
@@ -54,7 +54,31 @@ impl Tensor {
         }
         let mut words = vec![0u64; expected.div_ceil(8)];
         bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..expected].copy_from_slice(bytes);
-        Ok(Self { dtype, extents: extents.to_vec(), words: words.into(), byte_len: expected })
+        Ok(Self { dtype, extents: extents.to_vec(), words: Arc::new(words), byte_len: expected })
+    }
+
+    /// A tensor of `dtype` and `extents` over the next `length` bytes of `reader`, read into the tensor's own memory.
+    ///
+    /// # Errors
+    /// [`CoreErrorKind::Tensor`] when `length` is not what type and extents need, or the reader ends before it.
+    pub fn from_reader(
+        dtype: DType,
+        extents: &[usize],
+        length: u64,
+        reader: &mut dyn std::io::Read,
+    ) -> Result<Self> {
+        let expected = packed_len(dtype, extents)?;
+        if length != expected as u64 {
+            return Err(CoreError::new(
+                CoreErrorKind::Tensor,
+                format!("expected {expected} bytes for {dtype}{extents:?}, found {length}"),
+            ));
+        }
+        let mut words = vec![0u64; expected.div_ceil(8)];
+        reader.read_exact(&mut bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..expected]).map_err(
+            |error| CoreError::new(CoreErrorKind::Tensor, format!("cannot read {expected} bytes: {error}")),
+        )?;
+        Ok(Self { dtype, extents: extents.to_vec(), words: Arc::new(words), byte_len: expected })
     }
 
     /// A tensor over the elements of `values`.
@@ -86,7 +110,7 @@ impl Tensor {
     pub fn zeros(dtype: DType, extents: &[usize]) -> Result<Self> {
         let byte_len = packed_len(dtype, extents)?;
         let words = vec![0u64; byte_len.div_ceil(8)];
-        Ok(Self { dtype, extents: extents.to_vec(), words: words.into(), byte_len })
+        Ok(Self { dtype, extents: extents.to_vec(), words: Arc::new(words), byte_len })
     }
 
     /// The element type.
@@ -140,7 +164,7 @@ impl Tensor {
     /// The packed bytes to write to; copied first when other clones share them.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let byte_len = self.byte_len;
-        &mut bytemuck::cast_slice_mut(Arc::make_mut(&mut self.words))[..byte_len]
+        &mut bytemuck::cast_slice_mut(Arc::make_mut(&mut self.words).as_mut_slice())[..byte_len]
     }
 
     /// The same elements under other extents.

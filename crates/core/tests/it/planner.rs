@@ -181,8 +181,8 @@ fn what_lies_between_floats_and_weights_is_converted_once() {
     let graph = model.finish(&[e]);
     let plan = w8a8(&graph, &plain());
     let precisions: Vec<Precision> = plan.nodes.iter().map(|node| node.precision).collect();
-    use Precision::{F32, W8A8};
-    assert_eq!(precisions, [W8A8, F32, F32, F32, W8A8]);
+    let (int8, float) = (Precision::W8A8, Precision::F32);
+    assert_eq!(precisions, [int8, float, float, float, int8]);
     assert!(codes(&plan, &plan.nodes[1].node).contains(&"CAP-ISLAND"));
     assert!(codes(&plan, &plan.nodes[3].node).contains(&"CAP-FLOAT-INPUT"));
 }
