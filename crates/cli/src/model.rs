@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use fewbit_core::ir::{DType, Graph};
-use fewbit_core::{infer, ir, pass};
+use fewbit_core::{infer, ir, pass, split};
 use fewbit_onnx::ImportOptions;
 
 use crate::config::Config;
@@ -27,6 +27,21 @@ pub(crate) struct Model {
 impl Model {
     /// Reads a model, fixes its shapes and runs the passes. A leading dimension that is still free becomes 1.
     pub(crate) fn load(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
+        let model = Self::read(path, shapes, config)?;
+        infer::require_fixed(&model.graph)?;
+        Ok(model)
+    }
+
+    /// As [`Model::load`], of a model that only runs: extents that data decides stay open.
+    pub(crate) fn load_to_run(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
+        let model = Self::read(path, shapes, config)?;
+        if split::at_data(&model.graph)?.is_none() {
+            infer::require_fixed(&model.graph)?;
+        }
+        Ok(model)
+    }
+
+    fn read(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
         let file_bytes = std::fs::metadata(path)
             .map_err(|error| Refused::new(path, format!("cannot be read: {error}")))?
             .len();
@@ -39,7 +54,6 @@ impl Model {
         pass::optimize(&mut graph, &mut |name, graph, changes| {
             tracing::debug!(pass = name, nodes = graph.node_count(), changes, "pass done");
         })?;
-        infer::require_fixed(&graph)?;
         let hash = ir::hash::hash(&graph);
         Ok(Self { path: path.to_owned(), file_bytes, source, graph, hash })
     }

@@ -21,6 +21,7 @@ pub mod planner;
 pub mod quant;
 pub mod reference;
 pub mod solve;
+pub mod split;
 pub mod target;
 
 pub use error::{CoreError, CoreErrorKind};
