@@ -16,3 +16,4 @@ mod tensor;
 pub use error::{OnnxError, OnnxErrorKind};
 pub use export::{ExportOptions, export};
 pub use import::{ImportOptions, NEWEST_OPSET, OLDEST_OPSET, import, open};
+pub use tensor::read_tensor;

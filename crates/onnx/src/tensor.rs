@@ -2,6 +2,8 @@
 
 use fewbit_core::ir::{DType, Tensor};
 
+use prost::Message;
+
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::external::Folder;
 use crate::proto::TensorProto;
@@ -65,6 +67,21 @@ pub(crate) fn data_type(dtype: DType) -> Result<DataType> {
             ));
         }
     })
+}
+
+/// Reads one tensor from a file's bytes (`.pb`), as ONNX's test data and many exporters' samples are kept.
+///
+/// # Errors
+/// An [`OnnxError`] when the bytes are no tensor, when its parts contradict each other, when its element type is one
+/// that the IR lacks, or when its elements lie in another file.
+pub fn read_tensor(bytes: &[u8]) -> Result<Tensor> {
+    let proto = TensorProto::decode(bytes).map_err(|error| {
+        OnnxError::new(
+            OnnxErrorKind::Malformed,
+            format!("expected a tensor of ONNX, found other bytes: {error}"),
+        )
+    })?;
+    read(&proto, &Folder::default())
 }
 
 /// Reads a tensor, wherever its elements are.

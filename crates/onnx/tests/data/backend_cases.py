@@ -121,7 +121,7 @@ def main(folder):
         if case.kind == "node":
             operators.setdefault(name, op)
             op = operators.get(base, op)
-        elif case.kind != "node":
+        else:
             op = f"models: {case.kind}"
         index.append(entry(case.kind, name, op, case.rtol, case.atol, model, count))
     light(folder, data, index)
@@ -132,15 +132,18 @@ def main(folder):
 
 def entry(kind, name, op, rtol, atol, model, sets):
     opset = next((s.version for s in model.opset_import if s.domain in ("", "ai.onnx")), 0)
-    missing = sorted({n.op_type for n in nodes(model.graph)})
+    try:
+        since = onnx.defs.get_schema(op, opset).since_version
+    except onnx.defs.SchemaError:
+        since = opset
     return {
         "name": f"{kind}-{name}",
         "operator": op,
-        "opset": opset,
+        "opset": since,
         "rtol": rtol,
         "atol": atol,
         "needs": needs(model),
-        "nodes": missing,
+        "inputs": [value.name for value in model.graph.input],
         "sets": sets,
     }
 

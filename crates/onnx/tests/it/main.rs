@@ -1,5 +1,6 @@
 //! Behaviour of import and export on files: hostile ones, real ones, and round trips.
 
+mod backend_tests;
 mod hostile;
 mod models;
 mod operators;
