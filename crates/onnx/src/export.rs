@@ -316,20 +316,17 @@ impl<'a> Writer<'a> {
             vec![],
         );
         let rank = self.graph.value(y).shape.as_ref().map_or(0, Shape::rank);
-        let (op_type, stored, attributes, channel_axis) = match &node.op {
-            Op::Conv { conv, .. } => ("ConvInteger", self.stored(w)?, operators::conv_attributes(conv), 1),
+        let (op_type, stored, attributes) = match &node.op {
+            Op::Conv { conv, .. } => ("ConvInteger", self.stored(w)?, operators::conv_attributes(conv)),
             Op::Gemm { trans_b: true, trans_a: false, .. } => {
                 let transposed = transposed(constant)?;
                 (
                     "MatMulInteger",
                     self.initializer(&format!("{}_transposed", weights.name), &transposed)?,
                     vec![],
-                    1,
                 )
             }
-            Op::Gemm { trans_a: false, .. } | Op::MatMul => {
-                ("MatMulInteger", self.stored(w)?, vec![], rank.max(1) - 1)
-            }
+            Op::Gemm { trans_a: false, .. } | Op::MatMul => ("MatMulInteger", self.stored(w)?, vec![]),
             op => {
                 return Err(malformed(format!(
                     "expected a product that runs dynamically quantized, found {}",
@@ -344,7 +341,9 @@ impl<'a> Writer<'a> {
         let name = part(self, "cast");
         let to = int("to", tensor::data_type(DType::F32)? as i64);
         self.push("Cast", name, vec![sums], vec![wide.clone()], vec![to]);
-        // Per-channel factors lie along the output's channel axis.
+        // Per-channel factors lie along the output's channel axis; where that is the last one, they have no other axis:
+        // ONNX Runtime's fusion of these nodes takes the first factor for all columns otherwise.
+        let (rank, channel_axis) = if op_type == "MatMulInteger" { (1, 0) } else { (rank, 1) };
         let mut extents = vec![1; rank];
         if quant.scales.len() > 1
             && let Some(extent) = extents.get_mut(channel_axis)
