@@ -14,6 +14,7 @@ mod fix;
 mod index;
 mod known;
 mod moving;
+mod recurrent;
 mod rules;
 mod site;
 mod window;

@@ -12,6 +12,7 @@ pub mod hash;
 mod id;
 mod index;
 mod op;
+mod recurrent;
 mod shape;
 mod tensor;
 pub mod text;
@@ -25,5 +26,6 @@ pub use op::{
     Activation, Attribute, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, LogicOp, NearestMode, Op,
     OpKind, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, UnaryOp,
 };
+pub use recurrent::{Cell, Direction, Recurrent};
 pub use shape::{Dim, Shape};
 pub use tensor::{Element, Tensor};

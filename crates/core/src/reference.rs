@@ -24,6 +24,7 @@ mod matmul;
 mod norm;
 mod pool;
 mod quantized;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape_ops;
@@ -242,6 +243,7 @@ fn plain(call: &Call) -> Result<Vec<Tensor>> {
         Op::Slice => shape_ops::slice(call),
         Op::Gather { axis } => shape_ops::gather(call, *axis),
         Op::Index(op) => index::evaluate(call, op),
+        Op::Recurrent(layer) => recurrent::evaluate(call, layer),
         Op::Expand => shape_ops::expand(call),
         Op::Tile => shape_ops::tile(call),
         Op::Pad { mode } => shape_ops::pad(call, *mode, call.optional(2)),

@@ -8,6 +8,7 @@
 mod index;
 mod operators;
 mod opset;
+mod recurrent;
 mod resize;
 
 use std::collections::{HashMap, HashSet};
@@ -454,6 +455,17 @@ fn int(name: &str, value: i64) -> AttributeProto {
 
 fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, attribute_proto::AttributeType::Float) }
+}
+
+fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { floats: values.to_vec(), ..attribute(name, attribute_proto::AttributeType::Floats) }
+}
+
+fn texts(name: &str, values: &[&str]) -> AttributeProto {
+    AttributeProto {
+        strings: values.iter().map(|value| value.as_bytes().to_vec().into()).collect(),
+        ..attribute(name, attribute_proto::AttributeType::Strings)
+    }
 }
 
 fn ints(name: &str, values: &[usize]) -> AttributeProto {

@@ -54,7 +54,7 @@ const MOVING: [&str; 17] = [
 const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Every other operator of the IR.
-const OTHERS: [&str; 71] = [
+const OTHERS: [&str; 88] = [
     "AveragePool",
     "GlobalAveragePool",
     "Not",
@@ -126,6 +126,23 @@ const OTHERS: [&str; 71] = [
     "MaxUnpool",
     "Resample",
     "ReduceBy",
+    "Tan",
+    "Asin",
+    "Acos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Asinh",
+    "Acosh",
+    "Atanh",
+    "Softsign",
+    "Celu",
+    "Selu",
+    "ThresholdedRelu",
+    "Shrink",
+    "RNN",
+    "GRU",
+    "LSTM",
 ];
 
 /// The groups that a rule's operator list may name.

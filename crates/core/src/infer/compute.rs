@@ -38,6 +38,7 @@ pub(super) fn unary(site: &Site, op: UnaryOp) -> Result<Vec<Inferred>> {
         | UnaryOp::Clip { .. }
         | UnaryOp::Abs
         | UnaryOp::Neg
+        | UnaryOp::Shrink { .. }
         | UnaryOp::Sign => "numbers",
         _ => "floats",
     };

@@ -9,7 +9,7 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{DType, IndexOp, Tensor};
+use super::{DType, IndexOp, Recurrent, Tensor};
 
 /// A clamp fused into the operator that produces a value: what integer arithmetic absorbs without cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -183,6 +183,50 @@ pub enum UnaryOp {
     Sin,
     /// Cosine.
     Cos,
+    /// Tangent.
+    Tan,
+    /// Inverse sine.
+    Asin,
+    /// Inverse cosine.
+    Acos,
+    /// Inverse tangent.
+    Atan,
+    /// Hyperbolic sine.
+    Sinh,
+    /// Hyperbolic cosine.
+    Cosh,
+    /// Inverse hyperbolic sine.
+    Asinh,
+    /// Inverse hyperbolic cosine.
+    Acosh,
+    /// Inverse hyperbolic tangent.
+    Atanh,
+    /// `x / (1 + |x|)`.
+    Softsign,
+    /// `max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)`.
+    Celu {
+        /// Scale below zero, not 0.
+        alpha: f32,
+    },
+    /// `gamma * x` above zero, else `gamma * alpha * (exp(x) - 1)`.
+    Selu {
+        /// Scale below zero.
+        alpha: f32,
+        /// Scale of both.
+        gamma: f32,
+    },
+    /// `x` above `alpha`, else 0.
+    ThresholdedRelu {
+        /// The threshold.
+        alpha: f32,
+    },
+    /// `x + bias` below `-lambda`, `x - bias` above `lambda`, else 0.
+    Shrink {
+        /// What is shrunk by.
+        bias: f32,
+        /// The threshold.
+        lambda: f32,
+    },
     /// Logical negation.
     Not,
 }
@@ -520,6 +564,8 @@ pub enum Op {
     },
     /// An operator on positions: gathers and scatters by element, ordering, suppression and the like.
     Index(IndexOp),
+    /// A recurrent layer: RNN, GRU or LSTM.
+    Recurrent(Recurrent),
     /// Broadcast to a shape. `[x, shape i64]`
     Expand,
     /// Repeats along each axis. `[x, repeats i64]`
@@ -639,6 +685,7 @@ impl Op {
             Op::Slice => OpKind::new("Slice"),
             Op::Gather { .. } => OpKind::new("Gather"),
             Op::Index(op) => OpKind::new(op.name()),
+            Op::Recurrent(layer) => OpKind::new(layer.name()),
             Op::Expand => OpKind::new("Expand"),
             Op::Tile => OpKind::new("Tile"),
             Op::Pad { .. } => OpKind::new("Pad"),
@@ -757,6 +804,20 @@ impl UnaryOp {
             UnaryOp::Round => "Round",
             UnaryOp::Sin => "Sin",
             UnaryOp::Cos => "Cos",
+            UnaryOp::Tan => "Tan",
+            UnaryOp::Asin => "Asin",
+            UnaryOp::Acos => "Acos",
+            UnaryOp::Atan => "Atan",
+            UnaryOp::Sinh => "Sinh",
+            UnaryOp::Cosh => "Cosh",
+            UnaryOp::Asinh => "Asinh",
+            UnaryOp::Acosh => "Acosh",
+            UnaryOp::Atanh => "Atanh",
+            UnaryOp::Softsign => "Softsign",
+            UnaryOp::Celu { .. } => "Celu",
+            UnaryOp::Selu { .. } => "Selu",
+            UnaryOp::ThresholdedRelu { .. } => "ThresholdedRelu",
+            UnaryOp::Shrink { .. } => "Shrink",
             UnaryOp::Not => "Not",
         }
     }

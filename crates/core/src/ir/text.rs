@@ -269,6 +269,11 @@ impl Writer<'_> {
                     list.push(key, value);
                 }
             }
+            Op::Recurrent(layer) => {
+                for (key, value) in layer.attributes() {
+                    list.push(key, value);
+                }
+            }
             Op::Opaque { attributes, .. } => {
                 let mut sorted: Vec<_> = attributes.iter().collect();
                 sorted.sort_by_key(|(key, _)| *key);
@@ -355,7 +360,18 @@ impl Attributes {
 
     fn unary(&mut self, op: UnaryOp) {
         match op {
-            UnaryOp::LeakyRelu { alpha } | UnaryOp::Elu { alpha } => self.push("alpha", number(alpha)),
+            UnaryOp::LeakyRelu { alpha }
+            | UnaryOp::Elu { alpha }
+            | UnaryOp::Celu { alpha }
+            | UnaryOp::ThresholdedRelu { alpha } => self.push("alpha", number(alpha)),
+            UnaryOp::Selu { alpha, gamma } => {
+                self.push("alpha", number(alpha));
+                self.push("gamma", number(gamma));
+            }
+            UnaryOp::Shrink { bias, lambda } => {
+                self.push("bias", number(bias));
+                self.push("lambda", number(lambda));
+            }
             UnaryOp::Clip { min, max } => {
                 self.push("min", number(min));
                 self.push("max", number(max));

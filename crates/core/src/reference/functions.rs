@@ -60,6 +60,46 @@ pub fn unary_function(op: UnaryOp, x: f64) -> f64 {
         UnaryOp::Round => x.round_ties_even(),
         UnaryOp::Sin => x.sin(),
         UnaryOp::Cos => x.cos(),
+        UnaryOp::Tan => x.tan(),
+        UnaryOp::Asin => x.asin(),
+        UnaryOp::Acos => x.acos(),
+        UnaryOp::Atan => x.atan(),
+        UnaryOp::Sinh => x.sinh(),
+        UnaryOp::Cosh => x.cosh(),
+        UnaryOp::Asinh => x.asinh(),
+        UnaryOp::Acosh => x.acosh(),
+        UnaryOp::Atanh => x.atanh(),
+        UnaryOp::Softsign => {
+            if x.is_infinite() {
+                x.signum()
+            } else {
+                x / (1.0 + x.abs())
+            }
+        }
+        UnaryOp::Celu { alpha } => {
+            let alpha = f64::from(alpha);
+            if x < 0.0 { alpha * (x / alpha).exp_m1() } else { x }
+        }
+        UnaryOp::Selu { alpha, gamma } => {
+            f64::from(gamma) * if x > 0.0 { x } else { f64::from(alpha) * x.exp_m1() }
+        }
+        UnaryOp::ThresholdedRelu { alpha } => {
+            if x > f64::from(alpha) || x.is_nan() {
+                x
+            } else {
+                0.0
+            }
+        }
+        UnaryOp::Shrink { bias, lambda } => {
+            let (bias, lambda) = (f64::from(bias), f64::from(lambda));
+            if x < -lambda {
+                x + bias
+            } else if x > lambda {
+                x - bias
+            } else {
+                0.0
+            }
+        }
         UnaryOp::Not => f64::from(u8::from(x == 0.0)),
     }
 }

@@ -3,10 +3,10 @@
 
 use fewbit_core::infer::infer;
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, GridAttributes,
-    GridPadding, IndexOp, LogicOp, NearestMode, Node, Op, PadMode, PoolAttributes, ReduceOp,
-    ResampleAttributes, ResizeAttributes, ResizeMode, RoiAttributes, ScatterReduction, Shape, Tensor,
-    UnaryOp,
+    Activation, BinaryOp, Cell, CompareOp, ConvAttributes, CoordinateMode, DType, Dim, Direction, Graph,
+    GridAttributes, GridPadding, IndexOp, LogicOp, NearestMode, Node, Op, PadMode, PoolAttributes, Recurrent,
+    ReduceOp, ResampleAttributes, ResizeAttributes, ResizeMode, RoiAttributes, ScatterReduction, Shape,
+    Tensor, UnaryOp,
 };
 use fewbit_core::plan::Precision;
 use fewbit_core::quant::{Granularity, QuantParams};
@@ -139,7 +139,23 @@ fn op(random: &mut Random) -> Op {
         38 => Op::Cast { to: *random.choose(&DType::ALL) },
         39 => Op::QuantizeLinear { axis, block: number(random) % 5, to: *random.choose(&DType::ALL) },
         40 => Op::DequantizeLinear { axis, block: number(random) % 5 },
-        41..48 => Op::Index(index(random, axis, flag)),
+        41..47 => Op::Index(index(random, axis, flag)),
+        47 => {
+            let cell = *random.choose(&[
+                Cell::Rnn,
+                Cell::Gru { linear_before_reset: flag },
+                Cell::Lstm { input_forget: flag },
+            ]);
+            let direction = *random.choose(&[Direction::Forward, Direction::Reverse, Direction::Both]);
+            Op::Recurrent(Recurrent {
+                cell,
+                direction,
+                hidden: number(random),
+                functions: cell.functions().repeat(1 + random.below(2)),
+                clip: flag.then_some(-1.0),
+                batch_first: !flag,
+            })
+        }
         _ => {
             random.choose(&[Op::Quantize, Op::Dequantize, Op::Requantize, Op::DynamicQuantizeLinear]).clone()
         }

@@ -4,7 +4,7 @@ use fewbit_core::ir::{
     Activation, BinaryOp, ConvAttributes, Graph, IndexOp, Node, Op, PadMode, PoolAttributes, Tensor, UnaryOp,
 };
 
-use super::{Writer, float, index, int, ints, malformed, resize, text};
+use super::{Writer, float, index, int, ints, malformed, recurrent, resize, text};
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::proto::AttributeProto;
 use crate::tensor;
@@ -146,6 +146,7 @@ pub(super) fn write(
             }
             index::attributes(op, writer.opset)?
         }
+        Op::Recurrent(layer) => recurrent::attributes(layer)?,
         Op::Binary { op: BinaryOp::Fmod, .. } => vec![int("fmod", 1)],
         Op::Binary { op: BinaryOp::ShiftLeft | BinaryOp::ShiftRight, .. }
             if node
@@ -228,7 +229,12 @@ fn write_unary(
     };
     let name = node.name.clone();
     let attributes = match op {
-        UnaryOp::LeakyRelu { alpha } | UnaryOp::Elu { alpha } => vec![float("alpha", alpha)],
+        UnaryOp::LeakyRelu { alpha }
+        | UnaryOp::Elu { alpha }
+        | UnaryOp::Celu { alpha }
+        | UnaryOp::ThresholdedRelu { alpha } => vec![float("alpha", alpha)],
+        UnaryOp::Selu { alpha, gamma } => vec![float("alpha", alpha), float("gamma", gamma)],
+        UnaryOp::Shrink { bias, lambda } => vec![float("bias", bias), float("lambd", lambda)],
         UnaryOp::HardSigmoid { alpha, beta } => vec![float("alpha", alpha), float("beta", beta)],
         UnaryOp::Gelu { tanh } => vec![text("approximate", if tanh { "tanh" } else { "none" })],
         UnaryOp::Clip { min, max } => {

@@ -57,6 +57,12 @@ impl<'a> Attributes<'a> {
         self.find(name).map(|attribute| attribute.floats.as_slice())
     }
 
+    /// Texts, none where absent; what is not UTF-8 is empty.
+    pub(super) fn texts(&self, name: &str) -> Vec<String> {
+        let texts = self.find(name).map(|attribute| attribute.strings.as_slice()).unwrap_or_default();
+        texts.iter().map(|text| String::from_utf8(text.to_vec()).unwrap_or_default()).collect()
+    }
+
     pub(super) fn text(&self, name: &str, default: &'a str) -> &'a str {
         self.find(name)
             .and_then(|attribute| attribute.s.as_deref())

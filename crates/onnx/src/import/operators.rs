@@ -3,6 +3,7 @@
 mod compose;
 mod computed;
 mod index;
+mod recurrent;
 mod resize;
 
 use fewbit_core::ir::{
@@ -36,13 +37,18 @@ pub(super) fn translate(
     let op = op.unwrap_or_else(|| opaque(proto, attributes));
     let Site { inputs, mut outputs, .. } = site;
     // Outputs that nobody names are still made.
-    if let Op::Index(op) = &op {
-        while outputs.len() < op.arity().2 {
-            outputs.push(String::new());
-        }
+    let made = match &op {
+        Op::Index(op) => op.arity().2,
+        Op::Recurrent(layer) => layer.arity().2,
+        _ => 1,
+    };
+    while outputs.len() < made {
+        outputs.push(String::new());
     }
-    let single =
-        !matches!(op, Op::Split { .. } | Op::Index(_) | Op::DynamicQuantizeLinear | Op::Opaque { .. });
+    let single = !matches!(
+        op,
+        Op::Split { .. } | Op::Index(_) | Op::Recurrent(_) | Op::DynamicQuantizeLinear | Op::Opaque { .. }
+    );
     if single && outputs.len() > 1 {
         return Ok(Translated { op: opaque(proto, attributes), inputs, outputs });
     }
@@ -86,6 +92,16 @@ impl Site<'_, '_> {
             }
             "LeakyRelu" => Op::Unary(UnaryOp::LeakyRelu { alpha: a.float("alpha", 0.01) }),
             "Elu" => Op::Unary(UnaryOp::Elu { alpha: a.float("alpha", 1.0) }),
+            "Celu" => Op::Unary(UnaryOp::Celu { alpha: a.float("alpha", 1.0) }),
+            // The constants of Klambauer et al. 2017, as ONNX rounds them.
+            "Selu" => Op::Unary(UnaryOp::Selu {
+                alpha: a.float("alpha", 1.673_263_2),
+                gamma: a.float("gamma", 1.050_701),
+            }),
+            "ThresholdedRelu" => Op::Unary(UnaryOp::ThresholdedRelu { alpha: a.float("alpha", 1.0) }),
+            "Shrink" => {
+                Op::Unary(UnaryOp::Shrink { bias: a.float("bias", 0.0), lambda: a.float("lambd", 0.5) })
+            }
             "HardSigmoid" => {
                 Op::Unary(UnaryOp::HardSigmoid { alpha: a.float("alpha", 0.2), beta: a.float("beta", 0.5) })
             }
@@ -184,6 +200,7 @@ impl Site<'_, '_> {
             },
             "QuantizeLinear" | "DequantizeLinear" => return self.linear(op_type == "QuantizeLinear"),
             "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
+            "RNN" | "GRU" | "LSTM" => return self.recurrent(op_type),
             _ => {
                 return match self.index(op_type)? {
                     Some(op) => Ok(Some(op)),
@@ -549,6 +566,16 @@ fn unary(op_type: &str) -> Option<UnaryOp> {
         "Round" => UnaryOp::Round,
         "Sin" => UnaryOp::Sin,
         "Cos" => UnaryOp::Cos,
+        "Tan" => UnaryOp::Tan,
+        "Asin" => UnaryOp::Asin,
+        "Acos" => UnaryOp::Acos,
+        "Atan" => UnaryOp::Atan,
+        "Sinh" => UnaryOp::Sinh,
+        "Cosh" => UnaryOp::Cosh,
+        "Asinh" => UnaryOp::Asinh,
+        "Acosh" => UnaryOp::Acosh,
+        "Atanh" => UnaryOp::Atanh,
+        "Softsign" => UnaryOp::Softsign,
         "Not" => UnaryOp::Not,
         _ => return None,
     })

@@ -287,7 +287,60 @@ def moving_cases():
     yield case("Expand", [floats(3, 1), list64(3, 4)], 8, name="computed")
 
 
-FAMILIES = {"index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
+def unary_cases():
+    x = np.concatenate([floats(40) * 3, np.array([0.0, -0.5, 0.5, 1.0, -1.0, 20.0, -20.0], f32)])
+    for op in ["Tan", "Atan", "Sinh", "Cosh", "Asinh", "Softsign", "Celu", "Selu", "ThresholdedRelu", "Shrink", "Sin",
+               "Cos", "Softplus", "HardSwish", "Elu", "LeakyRelu", "HardSigmoid", "Erf", "Sign", "Round"]:
+        yield case(op, [x], 14)
+    for op in ["Asin", "Acos", "Atanh"]:
+        yield case(op, [np.tanh(floats(40)).astype(f32)], 14)
+    yield case("Acosh", [1 + np.abs(floats(40))], 14)
+    yield case("Celu", [x], 12, alpha=0.3, name="alpha")
+    yield case("Selu", [x], 7, alpha=0.3, gamma=2.0, name="both")
+    yield case("ThresholdedRelu", [x], 10, alpha=-0.7, name="alpha")
+    yield case("Shrink", [x], 9, lambd=1.5, bias=0.25, name="both")
+    yield case("Shrink", [ints(-9, 9, 20)], 9, lambd=1.5, bias=2.0, name="integers")
+
+
+def recurrent_cases():
+    """Recurrent layers over 5 steps of 3 samples of 4 elements, 6 hidden ones."""
+    steps, batch, size, hidden = 5, 3, 4, 6
+
+    def layer(op, gates, directions=1, given="", name="", lengths=None, outputs=None, **attributes):
+        inputs = [floats(steps, batch, size), floats(directions, gates * hidden, size),
+                  floats(directions, gates * hidden, hidden)]
+        optional = {"b": lambda: floats(directions, 2 * gates * hidden),
+                    "l": lambda: np.array(lengths, dtype=i32),
+                    "h": lambda: floats(directions, batch, hidden),
+                    "c": lambda: floats(directions, batch, hidden),
+                    "p": lambda: floats(directions, 3 * hidden)}
+        inputs += [optional[key]() if key in given else None for key in ("blhcp" if op == "LSTM" else "blh")]
+        while inputs[-1] is None:
+            inputs.pop()
+        yield case(op, inputs, outputs=outputs or (3 if op == "LSTM" else 2), hidden_size=hidden,
+                   constants=(1, 2), name=name, **attributes)
+
+    for op, gates in [("RNN", 1), ("GRU", 3), ("LSTM", 4)]:
+        yield from layer(op, gates, name="plain")
+        yield from layer(op, gates, given="b", name="bias", outputs=1)
+        yield from layer(op, gates, given="bh", name="state")
+        yield from layer(op, gates, given="b", direction="reverse", name="reverse")
+        yield from layer(op, gates, 2, given="bhc", direction="bidirectional", name="both")
+        yield from layer(op, gates, given="bl", lengths=[5, 2, 3], name="lengths")
+        yield from layer(op, gates, 2, given="bl", lengths=[1, 5, 3], direction="bidirectional", name="both-lengths")
+        yield from layer(op, gates, given="b", clip=0.5, name="clip")
+    yield from layer("RNN", 1, given="b", activations=["Relu"], name="relu")
+    yield from layer("RNN", 1, given="b", activations=["LeakyRelu"], activation_alpha=[0.3], name="leaky")
+    yield from layer("GRU", 3, given="bh", linear_before_reset=1, name="linear")
+    yield from layer("GRU", 3, 2, given="bh", linear_before_reset=1, direction="bidirectional", name="linear-both")
+    yield from layer("GRU", 3, given="b", activations=["HardSigmoid", "Softplus"], activation_alpha=[0.3],
+                     activation_beta=[0.4], name="functions")
+    yield from layer("LSTM", 4, given="bhcp", name="peepholes")
+    yield from layer("LSTM", 4, given="bp", input_forget=1, name="coupled")
+    yield from layer("LSTM", 4, given="b", activations=["HardSigmoid", "Tanh", "Relu"], name="functions")
+
+
+FAMILIES = {"unary": unary_cases, "recurrent": recurrent_cases, "index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
 
 
 def run(model, inputs):

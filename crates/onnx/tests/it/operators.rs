@@ -109,3 +109,13 @@ fn sampling_and_unpooling_agree_with_onnx_runtime() {
 fn operators_that_move_elements_agree_with_onnx_runtime() {
     family("moving");
 }
+
+#[test]
+fn recurrent_layers_agree_with_onnx_runtime() {
+    family("recurrent");
+}
+
+#[test]
+fn functions_of_one_element_agree_with_onnx_runtime() {
+    family("unary");
+}

@@ -66,6 +66,10 @@ impl Arity {
                 let (required, most, outputs) = op.arity();
                 Self { outputs: Some(outputs), ..Self::between(required, most) }
             }
+            Op::Recurrent(layer) => {
+                let (required, most, outputs) = layer.arity();
+                Self { outputs: Some(outputs), ..Self::between(required, most) }
+            }
             Op::Slice => Self::between(3, 5),
             Op::Pad { .. } => Self::between(2, 4),
             Op::Resize(_) => Self::between(1, 4),
