@@ -64,13 +64,12 @@ pub(super) fn evaluate(call: &Call, layer: &Recurrent) -> Result<Vec<Tensor>> {
             inputs,
         };
         let backwards = layer.direction == Direction::Reverse || direction == 1;
-        for sample in 0..batch {
+        for (sample, &length) in lengths.iter().enumerate() {
             let at = state_at(direction, sample);
             let begin = |values: &[f64]| {
                 if values.is_empty() { vec![0.0; hidden] } else { values[at..at + hidden].to_vec() }
             };
             let mut state = State { h: begin(&initial[0]), c: begin(&initial[1]) };
-            let length = lengths[sample];
             for taken in 0..length {
                 let step = if backwards { length - 1 - taken } else { taken };
                 let from =
