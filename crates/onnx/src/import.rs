@@ -26,7 +26,7 @@ use crate::tensor;
 use attributes::Attributes;
 
 /// The oldest operator set that is read.
-pub const OLDEST_OPSET: i64 = 7;
+pub const OLDEST_OPSET: i64 = 1;
 /// The newest operator set whose definitions this build knows.
 pub const NEWEST_OPSET: i64 = 28;
 /// Tensors of as many bytes are read from the file when it is their turn.

@@ -1,6 +1,6 @@
 //! ONNX models in and out.
 //!
-//! Owns the file (protobuf, external data, limits), the translation of ONNX operators of operator sets 7 to the
+//! Owns the file (protobuf, external data, limits), the translation of ONNX operators of operator sets 1 to the
 //! newest into the IR, and the writing of float and quantized graphs as ONNX (QDQ). Any file may be hostile: nothing
 //! here panics on it, and allocation is bounded by the bytes that exist.
 

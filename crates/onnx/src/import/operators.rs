@@ -3,6 +3,8 @@
 mod compose;
 mod computed;
 mod index;
+mod norms;
+mod old;
 mod recurrent;
 mod resize;
 
@@ -76,6 +78,9 @@ struct Site<'a, 'b> {
 impl Site<'_, '_> {
     /// The operator; `None` where the IR has no meaning for it.
     fn op(&mut self, op_type: &str) -> Result<Option<Op>> {
+        if self.importer.opset < 7 && !self.align_old(op_type)? {
+            return Ok(None);
+        }
         if let Some(op) = unary(op_type) {
             return Ok(Some(Op::Unary(op)));
         }
@@ -87,6 +92,9 @@ impl Site<'_, '_> {
             "Identity" => Op::Identity,
             // In inference the mask is all ones; a model in training mode is none that we can run.
             "Dropout" => {
+                if self.outputs.len() > 1 {
+                    self.dropout_mask()?;
+                }
                 self.inputs.truncate(1);
                 Op::Identity
             }
@@ -150,7 +158,11 @@ impl Site<'_, '_> {
             "BatchNormalization" if a.flag("training_mode", false) => return Ok(None),
             "BatchNormalization" => Op::BatchNorm { epsilon: a.float("epsilon", 1e-5) },
             "LayerNormalization" => {
-                Op::LayerNorm { axis: self.axis(a.int("axis", -1))?, epsilon: a.float("epsilon", 1e-5) }
+                let (axis, epsilon) = (self.axis(a.int("axis", -1))?, a.float("epsilon", 1e-5));
+                if self.outputs.len() > 1 {
+                    self.layer_statistics(axis, epsilon)?;
+                }
+                Op::LayerNorm { axis, epsilon }
             }
             "InstanceNormalization" => Op::InstanceNorm { epsilon: a.float("epsilon", 1e-5) },
             "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"

@@ -24,7 +24,7 @@ impl Site<'_, '_> {
             "EyeLike" => self.eye_like(),
             "Hardmax" => self.hardmax(),
             "CenterCropPad" => self.center_crop_pad(),
-            _ => Ok(None),
+            _ => self.normalised(op_type),
         }
     }
 
@@ -53,7 +53,7 @@ impl Site<'_, '_> {
     }
 
     /// The element type of the first input.
-    fn element_type(&self) -> Result<DType> {
+    pub(super) fn element_type(&self) -> Result<DType> {
         self.importer.graph.value(self.x()?).dtype.ok_or_else(|| {
             self.attributes.fail("expects an input of a known element type, found an unknown one")
         })

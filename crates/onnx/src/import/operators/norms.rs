@@ -1,0 +1,202 @@
+//! Normalisations and other functions of whole tensors that are compositions, and outputs beyond the first.
+
+use fewbit_core::ir::{
+    Activation, BinaryOp, CompareOp, DType, Op, PoolAttributes, ReduceOp, Tensor, UnaryOp, ValueId,
+};
+
+use super::Site;
+use crate::error::{OnnxError, OnnxErrorKind, Result};
+
+/// A function of two elements without a clamp.
+fn binary(op: BinaryOp) -> Op {
+    Op::Binary { op, activation: Activation::None }
+}
+
+impl Site<'_, '_> {
+    /// The last operator of the composition; `None` where this file has none for the operator.
+    pub(super) fn normalised(&mut self, op_type: &str) -> Result<Option<Op>> {
+        match op_type {
+            "CastLike" => Ok(self.cast_like()),
+            "Swish" => self.swish(),
+            "RMSNormalization" => self.rms_norm(),
+            "LpNormalization" => self.lp_norm(),
+            "MeanVarianceNormalization" => self.mean_variance(),
+            "LRN" => self.lrn(),
+            "ReduceLogSum" => self.reduce_log_sum(),
+            _ => Ok(None),
+        }
+    }
+
+    fn cast_like(&mut self) -> Option<Op> {
+        let to = self.importer.graph.value(self.input(1)?).dtype?;
+        self.inputs.truncate(1);
+        Some(Op::Cast { to })
+    }
+
+    fn swish(&mut self) -> Result<Option<Op>> {
+        let (dtype, x) = (self.element_type()?, self.x()?);
+        let alpha = self.number(dtype, &[], &[f64::from(self.attributes.float("alpha", 1.0))])?;
+        let scaled = self.then(binary(BinaryOp::Mul), &[x, alpha]);
+        let gate = self.then(Op::Unary(UnaryOp::Sigmoid), &[scaled]);
+        Ok(Some(self.last(binary(BinaryOp::Mul), &[x, gate])))
+    }
+
+    /// The axes from `axis` on.
+    fn trailing_axes(&self, default: i64) -> Result<Vec<usize>> {
+        let axis = self.axis(self.attributes.int("axis", default))?;
+        Ok((axis..self.importer.rank(self.input(0))?).collect())
+    }
+
+    /// A value in f32, in which normalisations compute.
+    fn in_f32(&mut self, id: ValueId, dtype: DType) -> ValueId {
+        if dtype == DType::F32 || dtype == DType::F64 {
+            id
+        } else {
+            self.then(Op::Cast { to: DType::F32 }, &[id])
+        }
+    }
+
+    fn rms_norm(&mut self) -> Result<Option<Op>> {
+        let (dtype, given) = (self.element_type()?, self.x()?);
+        let Some(scale) = self.input(1) else { return Ok(None) };
+        let axes = self.trailing_axes(-1)?;
+        let x = self.in_f32(given, dtype);
+        let inner = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let epsilon = self.number(inner, &[], &[f64::from(self.attributes.float("epsilon", 1e-5))])?;
+        let square = self.then(binary(BinaryOp::Mul), &[x, x]);
+        let mean = self.then(Op::Reduce { op: ReduceOp::Mean, axes, keep_dims: true }, &[square]);
+        let sum = self.then(binary(BinaryOp::Add), &[mean, epsilon]);
+        let root = self.then(Op::Unary(UnaryOp::Sqrt), &[sum]);
+        let mut y = self.then(binary(BinaryOp::Div), &[x, root]);
+        if inner != dtype {
+            y = self.then(Op::Cast { to: dtype }, &[y]);
+        }
+        Ok(Some(self.last(binary(BinaryOp::Mul), &[y, scale])))
+    }
+
+    fn lp_norm(&mut self) -> Result<Option<Op>> {
+        let a = self.attributes;
+        let x = self.x()?;
+        let op = match a.int("p", 2) {
+            1 => ReduceOp::L1,
+            2 => ReduceOp::L2,
+            other => return Err(a.fail(format!("expects a norm of 1 or 2, found {other}"))),
+        };
+        let axes = vec![self.axis(a.int("axis", -1))?];
+        let norm = self.then(Op::Reduce { op, axes, keep_dims: true }, &[x]);
+        // Where the norm is 0, so is every element, and so is the result.
+        let zero = self.number(self.element_type()?, &[], &[0.0])?;
+        let one = self.number(self.element_type()?, &[], &[1.0])?;
+        let none = self.then(Op::Compare(CompareOp::Equal), &[norm, zero]);
+        let norm = self.then(Op::Where, &[none, one, norm]);
+        Ok(Some(self.last(binary(BinaryOp::Div), &[x, norm])))
+    }
+
+    fn mean_variance(&mut self) -> Result<Option<Op>> {
+        let x = self.x()?;
+        let rank = self.importer.rank(Some(x))?;
+        let axes = self.axes(self.attributes.ints("axes").unwrap_or(&[0, 2, 3]), rank)?;
+        let mean = Op::Reduce { op: ReduceOp::Mean, axes, keep_dims: true };
+        let center = self.then(mean.clone(), &[x]);
+        let apart = self.then(binary(BinaryOp::Sub), &[x, center]);
+        let square = self.then(binary(BinaryOp::Mul), &[apart, apart]);
+        let variance = self.then(mean, &[square]);
+        let deviation = self.then(Op::Unary(UnaryOp::Sqrt), &[variance]);
+        // The definition's guard against constant data.
+        let least = self.number(self.element_type()?, &[], &[1e-9])?;
+        let deviation = self.then(binary(BinaryOp::Add), &[deviation, least]);
+        Ok(Some(self.last(binary(BinaryOp::Div), &[apart, deviation])))
+    }
+
+    /// The mean of squares over a window of channels is an average pooling of a tensor with one more axis.
+    fn lrn(&mut self) -> Result<Option<Op>> {
+        let a = self.attributes;
+        let (dtype, x) = (self.element_type()?, self.x()?);
+        let rank = self.importer.rank(Some(x))?;
+        let size = usize::try_from(a.int("size", 0)).ok().filter(|&size| (1..=1 << 20).contains(&size));
+        let size = size.ok_or_else(|| a.fail("expects a size of at least 1"))?;
+        if rank < 3 {
+            return Ok(None);
+        }
+        let spatial = rank - 1;
+        let with_first = |first: usize, rest: usize| {
+            let mut list = vec![rest; spatial];
+            list[0] = first;
+            list
+        };
+        let before = (size - 1) / 2;
+        let mut pads = with_first(before, 0);
+        pads.extend(with_first(size - 1 - before, 0));
+        let pool = PoolAttributes {
+            kernel: with_first(size, 1),
+            strides: vec![1; spatial],
+            dilations: vec![1; spatial],
+            pads,
+            ceil: false,
+            count_include_pad: true,
+        };
+        let alpha = self.number(dtype, &[], &[f64::from(a.float("alpha", 1e-4))])?;
+        let beta = self.number(dtype, &[], &[f64::from(a.float("beta", 0.75))])?;
+        let bias = self.number(dtype, &[], &[f64::from(a.float("bias", 1.0))])?;
+        let square = self.then(binary(BinaryOp::Mul), &[x, x]);
+        let square = self.then(Op::Unsqueeze { axes: vec![1] }, &[square]);
+        let mean = self.then(Op::AveragePool(pool), &[square]);
+        let mean = self.then(Op::Squeeze { axes: vec![1] }, &[mean]);
+        let scaled = self.then(binary(BinaryOp::Mul), &[mean, alpha]);
+        let sum = self.then(binary(BinaryOp::Add), &[scaled, bias]);
+        let divisor = self.then(binary(BinaryOp::Pow), &[sum, beta]);
+        Ok(Some(self.last(binary(BinaryOp::Div), &[x, divisor])))
+    }
+
+    fn reduce_log_sum(&mut self) -> Result<Option<Op>> {
+        let Some(sum) = self.reduce("ReduceSum")? else { return Ok(None) };
+        let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
+        let sum = self.then(sum, &inputs);
+        Ok(Some(self.last(Op::Unary(UnaryOp::Log), &[sum])))
+    }
+
+    /// Lets `values` stand for the outputs behind the first.
+    fn give(&mut self, values: &[ValueId]) {
+        let names = self.outputs.split_off(1);
+        for (&id, name) in values.iter().zip(names) {
+            if !name.is_empty() {
+                self.importer.graph.value_mut(id).name.clone_from(&name);
+                self.importer.values.insert(name, id);
+            }
+        }
+    }
+
+    /// The mask of a Dropout that drops nothing.
+    pub(super) fn dropout_mask(&mut self) -> Result<()> {
+        let x = self.x()?;
+        let one = if self.importer.opset >= 10 {
+            Tensor::from_bools(&[1], &[true])
+        } else {
+            Tensor::from_f64(self.element_type()?, &[1], &[1.0])
+        };
+        let value = one.map_err(|error| OnnxError::core(OnnxErrorKind::Attribute, error))?;
+        let shape = self.then(Op::Shape { start: 0, end: None }, &[x]);
+        let mask = self.then(Op::ConstantOfShape { value }, &[shape]);
+        self.give(&[mask]);
+        Ok(())
+    }
+
+    /// Mean and inverse deviation of a LayerNormalization, which it may give beside its result.
+    pub(super) fn layer_statistics(&mut self, axis: usize, epsilon: f32) -> Result<()> {
+        let (dtype, given) = (self.element_type()?, self.x()?);
+        let axes = (axis..self.importer.rank(Some(given))?).collect();
+        let x = self.in_f32(given, dtype);
+        let inner = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let reduce = Op::Reduce { op: ReduceOp::Mean, axes, keep_dims: true };
+        let mean = self.then(reduce.clone(), &[x]);
+        let apart = self.then(binary(BinaryOp::Sub), &[x, mean]);
+        let square = self.then(binary(BinaryOp::Mul), &[apart, apart]);
+        let variance = self.then(reduce, &[square]);
+        let epsilon = self.number(inner, &[], &[f64::from(epsilon)])?;
+        let sum = self.then(binary(BinaryOp::Add), &[variance, epsilon]);
+        let root = self.then(Op::Unary(UnaryOp::Sqrt), &[sum]);
+        let inverse = self.then(Op::Unary(UnaryOp::Reciprocal), &[root]);
+        self.give(&[mean, inverse]);
+        Ok(())
+    }
+}
