@@ -75,6 +75,9 @@ pub(crate) struct ShapeArguments {
     /// Fixes the free dimensions of an input: NAME=1,3,224,224. May be repeated.
     #[arg(long, value_name = "NAME=D,D,…")]
     pub(crate) shape: Vec<String>,
+    /// Sets an input to a number, once for all: it becomes a constant. May be repeated.
+    #[arg(long, value_name = "NAME=NUMBER")]
+    pub(crate) set: Vec<String>,
 }
 
 /// The data and what happens to pictures.

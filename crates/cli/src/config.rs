@@ -18,6 +18,9 @@ pub(crate) struct Config {
     /// Shapes as on the command line: NAME=1,3,224,224.
     #[serde(default)]
     pub(crate) shape: Vec<String>,
+    /// Inputs that are a number, as on the command line: NAME=16000.
+    #[serde(default)]
+    pub(crate) set: Vec<String>,
     /// Data for calibration and evaluation.
     pub(crate) data: Option<PathBuf>,
     /// Preprocessing as on the command line.

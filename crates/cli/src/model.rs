@@ -7,6 +7,7 @@ use fewbit_core::ir::{DType, Graph};
 use fewbit_core::{infer, ir, pass, split};
 use fewbit_onnx::ImportOptions;
 
+use crate::args::ShapeArguments;
 use crate::config::Config;
 use crate::failure::{Refused, Usage};
 
@@ -26,28 +27,31 @@ pub(crate) struct Model {
 
 impl Model {
     /// Reads a model, fixes its shapes and runs the passes. A leading dimension that is still free becomes 1.
-    pub(crate) fn load(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
-        let model = Self::read(path, shapes, config)?;
+    pub(crate) fn load(path: &Path, arguments: &ShapeArguments, config: &Config) -> Result<Self> {
+        let model = Self::read(path, arguments, config)?;
         infer::require_fixed(&model.graph)?;
         Ok(model)
     }
 
     /// As [`Model::load`], of a model that only runs: extents that data decides stay open.
-    pub(crate) fn load_to_run(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
-        let model = Self::read(path, shapes, config)?;
+    pub(crate) fn load_to_run(path: &Path, arguments: &ShapeArguments, config: &Config) -> Result<Self> {
+        let model = Self::read(path, arguments, config)?;
         if split::at_data(&model.graph)?.is_none() {
             infer::require_fixed(&model.graph)?;
         }
         Ok(model)
     }
 
-    fn read(path: &Path, shapes: &[String], config: &Config) -> Result<Self> {
+    fn read(path: &Path, arguments: &ShapeArguments, config: &Config) -> Result<Self> {
         let file_bytes = std::fs::metadata(path)
             .map_err(|error| Refused::new(path, format!("cannot be read: {error}")))?
             .len();
-        let given = config.shape.iter().filter(|_| shapes.is_empty()).chain(shapes);
-        let fixed = given.map(|shape| parse_shape(shape)).collect::<Result<_>>()?;
-        let mut source = fewbit_onnx::open(path, &ImportOptions::fixed(fixed, Some(1)))
+        let ShapeArguments { shape, set } = arguments;
+        let shapes = config.shape.iter().filter(|_| shape.is_empty()).chain(shape);
+        let fixed = shapes.map(|shape| parse_shape(shape)).collect::<Result<_>>()?;
+        let numbers = config.set.iter().filter(|_| set.is_empty()).chain(set);
+        let numbers = numbers.map(|number| parse_number(number)).collect::<Result<_>>()?;
+        let mut source = fewbit_onnx::open(path, &ImportOptions::fixed(fixed, Some(1)).with_values(numbers))
             .with_context(|| format!("cannot import {}", path.display()))?;
         infer::infer(&mut source)?;
         let mut graph = source.clone();
@@ -120,6 +124,19 @@ fn parse_shape(text: &str) -> Result<(String, Vec<usize>)> {
     })
 }
 
+/// Reads NAME=16000.
+fn parse_number(text: &str) -> Result<(String, f64)> {
+    let parsed = text.rsplit_once('=').and_then(|(name, number)| {
+        let number: f64 = number.trim().parse().ok().filter(|number: &f64| number.is_finite())?;
+        Some((name.to_owned(), number))
+    });
+    parsed.ok_or_else(|| {
+        Usage::new(format!("expected --set NAME=NUMBER, found `{text}`"))
+            .help("the input's name and what it always is; see `fewbit inspect`")
+            .into()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +146,10 @@ mod tests {
         assert_eq!(parse_shape("a=b=1,3,2").unwrap(), ("a=b".to_owned(), vec![1, 3, 2]));
         for bad in ["x", "x=", "x=1,-3", "x=1,a", "x=0"] {
             assert!(parse_shape(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_number("sr=16000").unwrap(), ("sr".to_owned(), 16000.0));
+        for bad in ["x", "x=", "x=a", "x=inf"] {
+            assert!(parse_number(bad).is_err(), "{bad}");
         }
     }
 }

@@ -9,6 +9,7 @@
 //! rules about its real tensors.
 
 mod compute;
+mod control;
 mod dims;
 mod fix;
 mod index;
@@ -21,6 +22,7 @@ mod window;
 
 pub use fix::{FreeDimension, fix_batch, fix_input, free_dimensions, require_fixed};
 
+pub(crate) use control::single as single_integer;
 pub(crate) use index::{blocks, reduced_axes, unpooled};
 pub(crate) use moving::{pad_amounts, resize_operands, slice_bounds, slice_range};
 pub(crate) use rules::outputs;
@@ -28,6 +30,7 @@ pub(crate) use site::Site;
 
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::ir::{DType, Dim, Graph, Node, NodeId, Shape, Tensor, Value, ValueId};
+use control::Given;
 use site::{Inferred, Known};
 
 /// Infers the element type and shape of every value that nodes produce.
@@ -83,8 +86,33 @@ pub fn known_tensors(graph: &Graph) -> Result<Vec<Option<Tensor>>> {
         .collect())
 }
 
+/// Infers a body of control flow anew from what is known of its inputs.
+fn infer_given(body: &mut Graph, given: &[Given]) -> Result<()> {
+    let mut known = vec![None; body.value_ids().len()];
+    for (id, given) in body.inputs.clone().into_iter().zip(given) {
+        let Value { name, dtype, shape, .. } = body.value_mut(id);
+        let found = Inferred { dtype: given.dtype, shape: None };
+        merge(name, dtype, shape, found)?;
+        shape.clone_from(&given.shape);
+        known[id.index()].clone_from(&given.known);
+    }
+    // What earlier inputs implied does not hold for these.
+    let computed: Vec<ValueId> = body
+        .nodes()
+        .filter(|(_, node)| !matches!(node.op, crate::ir::Op::Opaque { .. }))
+        .flat_map(|(_, node)| node.outputs.clone())
+        .collect();
+    for id in computed {
+        body.value_mut(id).shape = None;
+    }
+    run_with(body, Inference { known }).map(|_| ())
+}
+
 fn run(graph: &mut Graph) -> Result<Vec<Option<Known>>> {
-    let mut inference = Inference::default();
+    run_with(graph, Inference::default())
+}
+
+fn run_with(graph: &mut Graph, mut inference: Inference) -> Result<Vec<Option<Known>>> {
     let mut ready = vec![false; graph.value_ids().len()];
     let producers = graph.producers();
     for id in graph.value_ids() {
@@ -147,6 +175,7 @@ impl Inference {
     /// As [`infer`]; the values of the outputs are then as they were, or partly inferred.
     pub fn node(&mut self, graph: &mut Graph, id: NodeId) -> Result<()> {
         self.known.resize(graph.value_ids().len(), None);
+        control::settle(graph, id, &self.known)?;
         let Some(node) = graph.node(id) else { return Ok(()) };
         let site = Site::from_graph(graph, node, &self.known);
         let inferred = outputs(&site)?;

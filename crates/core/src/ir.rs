@@ -6,6 +6,7 @@
 //! integer element type, and operators on quantized values compute the integer arithmetic of
 //! [`quant::convert`](crate::quant::convert): there are no separate quantized operators.
 
+mod control;
 mod dtype;
 mod graph;
 pub mod hash;
@@ -18,6 +19,7 @@ mod tensor;
 pub mod text;
 pub mod verify;
 
+pub use control::{Control, MOST_NESTING, MOST_ROUNDS, ScanAxis};
 pub use dtype::{DType, ParseDTypeError};
 pub use graph::{Graph, Node, Value};
 pub use id::{NodeId, ValueId};

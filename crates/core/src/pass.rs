@@ -11,6 +11,7 @@ use crate::ir::verify::verify;
 
 mod absorb_qdq;
 mod affine;
+mod branches;
 mod chains;
 mod clamp;
 mod dead;
@@ -71,6 +72,7 @@ impl PassPipeline {
             Box::new(dead::DeadCode),
             Box::new(dynamic::AbsorbDynamic),
             Box::new(fold::ConstantFolding),
+            Box::new(branches::KnownBranches),
             Box::new(identity::IdentityRemoval),
             Box::new(chains::ReshapeChains),
             Box::new(transpose::Transposes),

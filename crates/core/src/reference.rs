@@ -14,6 +14,7 @@
 //!
 //! Inference says which shapes an operator takes and gives; nothing here is asked about a shape it has refused.
 
+mod control;
 mod convert_ops;
 mod convolution;
 mod elementwise;
@@ -154,6 +155,9 @@ pub fn evaluate(graph: &Graph, node: &Node, inputs: &[Option<&Tensor>]) -> Resul
         )
         .at(&node.name));
     }
+    if let Op::Control(op) = &node.op {
+        return control::evaluate(node, op, inputs).map_err(|error| error.at(&node.name));
+    }
     let site = Site::from_tensors(graph, node, inputs);
     let decides = matches!(&node.op, Op::Index(op) if op.decides_extents());
     let extent = |dim: &Dim| dim.fixed().or(decides.then_some(0));
@@ -198,12 +202,12 @@ pub fn evaluate(graph: &Graph, node: &Node, inputs: &[Option<&Tensor>]) -> Resul
 }
 
 fn refuse_opaque(node: &Node) -> Result<()> {
-    if let Op::Opaque { .. } = node.op {
+    if let Some(opaque) = node.opaque() {
         return Err(CoreError::new(
             CoreErrorKind::Unsupported,
-            format!("expected an operator of this build, found {}", node.op.kind()),
+            format!("expected an operator of this build, found {}", opaque.op.kind()),
         )
-        .at(&node.name)
+        .at(&opaque.name)
         .help("replace the operator in the model, or export it without"));
     }
     Ok(())
@@ -262,7 +266,7 @@ fn plain(call: &Call) -> Result<Vec<Tensor>> {
             CoreErrorKind::Quantization,
             "expected quantization parameters on the value it converts, found none",
         )),
-        Op::Opaque { .. } => {
+        Op::Control(_) | Op::Opaque { .. } => {
             Err(call.error(CoreErrorKind::Unsupported, "expected an operator of this build"))
         }
     }

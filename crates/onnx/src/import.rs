@@ -4,6 +4,7 @@
 //! inferred node by node on the way in, and the model's own declarations fill what inference cannot tell.
 
 mod attributes;
+mod control;
 mod operators;
 
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,8 @@ pub const OLDEST_OPSET: i64 = 1;
 pub const NEWEST_OPSET: i64 = 28;
 /// Tensors of as many bytes are read from the file when it is their turn.
 const LARGE: u64 = 1 << 14;
+/// Most elements of an input that is set to a number: they are flags and rates.
+const MOST_SET: usize = 1 << 16;
 /// The newest version of the file's form.
 const NEWEST_IR: i64 = 14;
 
@@ -42,12 +45,21 @@ pub struct ImportOptions {
     pub shapes: IndexMap<String, Vec<usize>>,
     /// The extent of leading dimensions that are still free; `None` leaves them free.
     pub batch: Option<usize>,
+    /// Inputs by name that are this number everywhere: they become constants.
+    pub values: IndexMap<String, f64>,
 }
 
 impl ImportOptions {
     /// Fixes the inputs listed, and leading dimensions that are still free to `batch`.
     pub fn fixed(shapes: IndexMap<String, Vec<usize>>, batch: Option<usize>) -> Self {
-        Self { shapes, batch }
+        Self { shapes, batch, values: IndexMap::new() }
+    }
+
+    /// The same, with inputs that are one number.
+    #[must_use]
+    pub fn with_values(mut self, values: IndexMap<String, f64>) -> Self {
+        self.values = values;
+        self
     }
 }
 
@@ -125,6 +137,8 @@ struct Importer<'a> {
     /// Ranks that the model declares for intermediate values.
     declared: HashMap<String, usize>,
     node_names: HashSet<String>,
+    /// How many bodies of control flow are around.
+    depth: usize,
 }
 
 impl<'a> Importer<'a> {
@@ -138,19 +152,11 @@ impl<'a> Importer<'a> {
             values: HashMap::new(),
             declared: HashMap::new(),
             node_names: HashSet::new(),
+            depth: 0,
         };
-        for info in &proto.value_info {
-            if let Some((_, Some(shape))) = info.r#type.as_ref().and_then(tensor_type) {
-                this.declared.insert(info.name().to_owned(), shape.dim.len());
-            }
-        }
-        for initializer in &proto.initializer {
-            let name = initializer.name().to_owned();
-            let tensor = tensor::read(initializer, folder)?;
-            require_finite(&name, &tensor)?;
-            this.constant(&name, tensor)?;
-        }
+        this.take_constants(proto)?;
         let mut unused: HashSet<&str> = options.shapes.keys().map(String::as_str).collect();
+        let mut unset: HashSet<&str> = options.values.keys().map(String::as_str).collect();
         for input in &proto.input {
             let name = input.name();
             // Before version 4 of the form, initializers are listed as inputs too.
@@ -180,10 +186,16 @@ impl<'a> Importer<'a> {
             if let (Some(batch), Some(first @ Dim::Symbol(_))) = (options.batch, dims.first_mut()) {
                 *first = Dim::Fixed(batch);
             }
+            if let Some(&number) = options.values.get(name) {
+                unset.remove(name);
+                let tensor = filled(dtype, &Shape(dims), number).map_err(fail)?;
+                this.constant(name, tensor)?;
+                continue;
+            }
             let id = this.graph.add_input(name, dtype, Shape(dims));
             this.values.insert(name.to_owned(), id);
         }
-        if let Some(name) = unused.into_iter().min() {
+        if let Some(name) = unused.into_iter().chain(unset).min() {
             let inputs: Vec<&str> =
                 this.graph.inputs.iter().map(|&id| this.graph.value(id).name.as_str()).collect();
             return Err(OnnxError::new(
@@ -192,6 +204,22 @@ impl<'a> Importer<'a> {
             ));
         }
         Ok(this)
+    }
+
+    /// Takes over initializers, and the ranks that the graph declares.
+    fn take_constants(&mut self, proto: &GraphProto) -> Result<()> {
+        for info in &proto.value_info {
+            if let Some((_, Some(shape))) = info.r#type.as_ref().and_then(tensor_type) {
+                self.declared.insert(info.name().to_owned(), shape.dim.len());
+            }
+        }
+        for initializer in &proto.initializer {
+            let name = initializer.name().to_owned();
+            let tensor = tensor::read(initializer, self.folder)?;
+            require_finite(&name, &tensor)?;
+            self.constant(&name, tensor)?;
+        }
+        Ok(())
     }
 
     fn constant(&mut self, name: &str, tensor: Tensor) -> Result<ValueId> {
@@ -286,11 +314,11 @@ impl<'a> Importer<'a> {
         let mut waiting = vec![0usize; proto.node.len()];
         let mut readers: Vec<Vec<usize>> = vec![Vec::new(); proto.node.len()];
         for (index, node) in proto.node.iter().enumerate() {
-            for input in node.input.iter().filter(|input| !input.is_empty()) {
-                if let Some(&from) = producer.get(input.as_str()) {
+            for input in control::reads(node).into_iter().filter(|input| !input.is_empty()) {
+                if let Some(&from) = producer.get(input) {
                     waiting[index] += 1;
                     readers[from].push(index);
-                } else if !self.values.contains_key(input.as_str()) {
+                } else if !self.values.contains_key(input) {
                     return Err(OnnxError::new(
                         OnnxErrorKind::Structure,
                         format!(
@@ -335,8 +363,13 @@ impl<'a> Importer<'a> {
             }
             return Ok(());
         }
-        let translated =
-            operators::translate(self, proto, &attributes, inputs).map_err(|error| error.at(&name))?;
+        let control = self.control(proto, &attributes, &inputs).map_err(|error| error.at(&name))?;
+        let translated = match control {
+            Some(translated) => translated,
+            None => {
+                operators::translate(self, proto, &attributes, inputs).map_err(|error| error.at(&name))?
+            }
+        };
         let mut outputs = Vec::new();
         for output in &translated.outputs {
             let value_name = if output.is_empty() {
@@ -481,6 +514,20 @@ fn fix(dims: &mut [Dim], given: &[usize]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A tensor that is one number everywhere.
+fn filled(dtype: DType, shape: &Shape, number: f64) -> Result<Tensor, String> {
+    let extents =
+        shape.extents().ok_or_else(|| format!("expected fixed extents of a set input, found {shape}"))?;
+    let elements = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    let elements = elements
+        .filter(|&elements| elements <= MOST_SET)
+        .ok_or_else(|| format!("expected a set input of at most {MOST_SET} elements, found {shape}"))?;
+    if dtype.is_integer() && number.fract() != 0.0 {
+        return Err(format!("expected a whole number for elements of type {dtype}, found {number}"));
+    }
+    Tensor::from_f64(dtype, &extents, &vec![number; elements]).map_err(|error| error.to_string())
 }
 
 /// Refuses float tensors that hold NaN: nothing sensible can follow from them.

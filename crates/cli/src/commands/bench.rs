@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Bench, format: Format, config: &Config) -> Result<
     let mut subjects = Vec::new();
     for path in &arguments.models {
         let start = Instant::now();
-        let model = Model::load(path, &arguments.shapes.shape, config)?;
+        let model = Model::load(path, &arguments.shapes, config)?;
         let executable = device.compile(&model.graph, &options)?;
         let MemoryUse { weights, activations, scratch } = executable.memory();
         let inputs = executable

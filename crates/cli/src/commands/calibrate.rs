@@ -15,7 +15,7 @@ pub(super) const DEFAULT_METHOD: Method = Method::Mse;
 
 pub(crate) fn run(arguments: &Calibrate, format: Format, config: &Config) -> Result<Answer> {
     files::require_place(&arguments.output, &arguments.model.model)?;
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     let method = config.ranges.unwrap_or(DEFAULT_METHOD);
     let (stats, findings) = collect(&model, &arguments.data, &arguments.device, method, config)?;
     files::write(&arguments.output, &serde_json::to_vec(&stats)?)?;

@@ -26,7 +26,7 @@ pub(crate) fn run(arguments: &Compare, format: Format, config: &Config) -> Resul
     if let Some(html) = &arguments.html {
         files::require_place(html, &arguments.model.model)?;
     }
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     model.require_float()?;
     let name = arguments.target.as_deref().or_else(|| config.target.first().map(String::as_str));
     let target = Target::open(name, config)?;

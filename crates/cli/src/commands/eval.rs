@@ -13,14 +13,14 @@ use crate::model::{self, Model};
 use crate::{Answer, devices, files, output, progress};
 
 pub(crate) fn run(arguments: &Eval, format: Format, config: &Config) -> Result<Answer> {
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     let device = devices::open(&arguments.device, config)?;
     let threads = devices::threads(&arguments.device, config);
     let dataset = super::dataset(&arguments.data, &model::input_specs(&model.graph), config)?;
     let mut runner = Runner::new(&model.graph, device.as_ref(), threads)?;
     let mut reference = match &arguments.reference {
         Some(path) => {
-            let model = Model::load(path, &arguments.model.shapes.shape, config)?;
+            let model = Model::load(path, &arguments.model.shapes, config)?;
             Some(Runner::new(&model.graph, device.as_ref(), threads)?)
         }
         None => None,

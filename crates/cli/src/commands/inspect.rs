@@ -43,7 +43,7 @@ struct Node {
 }
 
 pub(crate) fn run(arguments: &Inspect, format: Format, config: &Config) -> Result<Answer> {
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     if arguments.graph && format == Format::Text {
         println!("{}", ir::text::render(&model.graph).trim_end());
         return Ok(Answer::Yes);

@@ -34,7 +34,7 @@ pub(crate) fn diff(arguments: &PlanDiff, format: Format) -> Result<Answer> {
 
 pub(crate) fn run(arguments: &Arguments, format: Format, config: &Config) -> Result<Answer> {
     files::require_place(&arguments.output, &arguments.model.model)?;
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     if arguments.wish.target.len() > 1 && arguments.pareto.is_none() {
         return several(arguments, format, &model, config);
     }

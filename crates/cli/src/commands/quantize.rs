@@ -40,7 +40,7 @@ struct Document {
 pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Result<Answer> {
     let start = Instant::now();
     files::require_place(&arguments.output, &arguments.model.model)?;
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes.shape, config)?;
+    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     model.require_float()?;
     let target = super::plan::open_target(&arguments.wish, config)?;
     let plan = make_plan(arguments, &model, &target, config)?;

@@ -54,7 +54,7 @@ const MOVING: [&str; 17] = [
 const WEIGHTED: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
 
 /// Every other operator of the IR.
-const OTHERS: [&str; 88] = [
+const OTHERS: [&str; 91] = [
     "AveragePool",
     "GlobalAveragePool",
     "Not",
@@ -143,6 +143,9 @@ const OTHERS: [&str; 88] = [
     "RNN",
     "GRU",
     "LSTM",
+    "If",
+    "Loop",
+    "Scan",
 ];
 
 /// The groups that a rule's operator list may name.

@@ -41,6 +41,10 @@ pub(super) fn evaluate(graph: &Graph, site: &Site, inferred: &[Inferred]) -> Res
     let small = |output: &Inferred| {
         output.shape.as_ref().and_then(Shape::elements).is_some_and(|elements| elements <= MOST_ELEMENTS)
     };
+    // A loop may be without end, and nothing asks for its elements before it runs.
+    if matches!(site.node.op, Op::Control(_)) {
+        return nothing();
+    }
     if !inferred.iter().all(small) || site.inputs.iter().flatten().any(|input| input.quantized) {
         return nothing();
     }

@@ -2,7 +2,7 @@
 
 use super::dims;
 use super::site::{Inferred, Number, Site};
-use super::{compute, index, moving, recurrent, window};
+use super::{compute, control, index, moving, recurrent, window};
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::ir::{ConvAttributes, DType, Dim, Op, Shape};
 
@@ -40,6 +40,7 @@ pub(crate) fn outputs(site: &Site) -> Result<Vec<Inferred>> {
         Op::Gather { axis } => moving::gather(site, *axis),
         Op::Index(op) => index::outputs(site, op),
         Op::Recurrent(layer) => recurrent::outputs(site, layer),
+        Op::Control(op) => control::outputs(site, op),
         Op::Expand => moving::expand(site),
         Op::Tile => moving::tile(site),
         Op::Pad { mode } => moving::pad(site, *mode),

@@ -50,13 +50,22 @@ impl Node {
     pub fn input(&self, index: usize) -> Option<ValueId> {
         self.inputs.get(index).copied().flatten()
     }
+
+    /// The node itself, or the first inside its bodies, that this build has no meaning for.
+    pub fn opaque(&self) -> Option<&Node> {
+        match &self.op {
+            Op::Opaque { .. } => Some(self),
+            Op::Control(control) => control.opaque(),
+            _ => None,
+        }
+    }
 }
 
 /// A model: what to compute, not where or at which precision (that is [`Plan`](crate::plan::Plan)).
 ///
 /// Nodes and values live in arenas; removed nodes leave holes until [`Graph::compact`]. [`Graph::node_ids`] is a
 /// topological order as long as every node was added after its producers, which [`Graph::sort`] restores.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Graph {
     /// The model's name.
     pub name: String,

@@ -9,7 +9,7 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{DType, IndexOp, Recurrent, Tensor};
+use super::{Control, DType, IndexOp, Recurrent, Tensor};
 
 /// A clamp fused into the operator that produces a value: what integer arithmetic absorbs without cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -638,6 +638,8 @@ pub enum Op {
     Requantize,
     /// ONNX's DynamicQuantizeLinear. `[x]`, outputs `[y u8, scale, zero_point u8]`
     DynamicQuantizeLinear,
+    /// Control flow over bodies.
+    Control(Box<Control>),
     /// An operator this build has no meaning for: it can be shown and refused, not run.
     Opaque {
         /// Operator-set domain, empty for ONNX's own.
@@ -703,6 +705,7 @@ impl Op {
             Op::Dequantize => OpKind::new("Dequantize"),
             Op::Requantize => OpKind::new("Requantize"),
             Op::DynamicQuantizeLinear => OpKind::new("DynamicQuantizeLinear"),
+            Op::Control(control) => OpKind::new(control.name()),
             Op::Opaque { domain, op_type, .. } if domain.is_empty() => OpKind(op_type.clone()),
             Op::Opaque { domain, op_type, .. } => OpKind(format!("{domain}.{op_type}")),
         }

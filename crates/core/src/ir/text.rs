@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Activation, Attribute, BinaryOp, ConvAttributes, Graph, Node, Op, PoolAttributes, Tensor, UnaryOp, Value,
-    ValueId,
+    Activation, Attribute, BinaryOp, Control, ConvAttributes, Graph, Node, Op, PoolAttributes, ScanAxis,
+    Tensor, UnaryOp, Value, ValueId,
 };
 use crate::quant::{Granularity, QuantParams};
 
@@ -40,6 +40,7 @@ pub(super) enum Detail {
 /// output %y
 /// ```
 ///
+/// The bodies of control flow follow their node, indented under their names.
 /// A node whose name is not its first output's ends with `name=`. Constants of at most 8 elements are written in
 /// full, others by a digest of their bytes; parameters of quantized values follow their type as
 /// `q(scale, zero point)`.
@@ -49,13 +50,20 @@ pub fn render(graph: &Graph) -> String {
 
 /// The graph as text in the given detail.
 pub(super) fn write(graph: &Graph, detail: Detail) -> String {
-    let mut out = Writer { graph, detail, text: String::new() };
+    let mut text = String::new();
     if detail == Detail::Readable {
-        out.line(&format!("graph {:?}", graph.name));
+        writeln!(text, "graph {:?}", graph.name).expect("writing to a string");
         for (key, value) in &graph.metadata {
-            out.line(&format!("meta {key:?} = {value:?}"));
+            writeln!(text, "meta {key:?} = {value:?}").expect("writing to a string");
         }
     }
+    write_content(graph, detail, &mut text);
+    text
+}
+
+/// The lines of inputs, constants, nodes and outputs, behind what `text` holds.
+fn write_content(graph: &Graph, detail: Detail, text: &mut String) {
+    let mut out = Writer { graph, detail, text: std::mem::take(text) };
     for &id in &graph.inputs {
         let line = format!("input {}", out.typed(id));
         out.line(&line);
@@ -67,12 +75,17 @@ pub(super) fn write(graph: &Graph, detail: Detail) -> String {
     for (_, node) in graph.nodes() {
         let line = out.node(node);
         out.line(&line);
+        if let Op::Control(control) = &node.op {
+            for (name, body) in control.bodies() {
+                out.body(name, body);
+            }
+        }
     }
     for &id in &graph.outputs {
         let line = format!("output {}", out.name(id));
         out.line(&line);
     }
-    out.text
+    *text = out.text;
 }
 
 /// The constants that a node reads or the caller gets, in the order of their first use.
@@ -95,6 +108,16 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// A body of the node above, indented.
+    fn body(&mut self, name: &str, body: &Graph) {
+        self.line(&format!("  {name}"));
+        let mut text = String::new();
+        write_content(body, self.detail, &mut text);
+        for line in text.lines() {
+            self.line(&format!("    {line}"));
+        }
+    }
+
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
@@ -274,6 +297,7 @@ impl Writer<'_> {
                     list.push(key, value);
                 }
             }
+            Op::Control(control) => list.control(control),
             Op::Opaque { attributes, .. } => {
                 let mut sorted: Vec<_> = attributes.iter().collect();
                 sorted.sort_by_key(|(key, _)| *key);
@@ -356,6 +380,23 @@ impl Attributes {
         self.push_if(pool.dilations.iter().any(|&d| d != 1), "dilations", debug(&pool.dilations));
         self.push("pads", debug(&pool.pads));
         self.flag("ceil", pool.ceil);
+    }
+
+    fn control(&mut self, control: &Control) {
+        let axes = |list: &mut Self, key: &str, axes: &[ScanAxis]| {
+            let text =
+                |axis: &ScanAxis| format!("{}{}", axis.axis, if axis.reverse { " reverse" } else { "" });
+            list.push(key, format!("[{}]", axes.iter().map(text).collect::<Vec<_>>().join(", ")));
+        };
+        match control {
+            Control::If { .. } => {}
+            Control::Loop { carried, .. } => self.push("carried", carried.to_string()),
+            Control::Scan { carried, scanned, collected, .. } => {
+                self.push("carried", carried.to_string());
+                axes(self, "scanned", scanned);
+                axes(self, "collected", collected);
+            }
+        }
     }
 
     fn unary(&mut self, op: UnaryOp) {

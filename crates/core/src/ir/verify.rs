@@ -6,7 +6,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{ConvAttributes, DType, Dim, Graph, Node, Op, PoolAttributes, UnaryOp, Value, ValueId};
+use super::{
+    ConvAttributes, DType, Dim, Graph, MOST_NESTING, Node, Op, PoolAttributes, UnaryOp, Value, ValueId,
+};
 use crate::error::{CoreError, CoreErrorKind, Result};
 use crate::infer::infer_node;
 
@@ -18,12 +20,17 @@ use arity::Arity;
 ///
 /// Names of nodes and of used values are unique; inputs exist and are produced before they are read; every value
 /// has one origin; constants and quantization parameters fit their values; attributes fit their operator's arity
-/// and rank.
+/// and rank; bodies fit their nodes, are at most [`MOST_NESTING`] deep, and are sound themselves.
 ///
 /// # Errors
 /// [`CoreErrorKind::Structure`], [`CoreErrorKind::Shape`] or [`CoreErrorKind::Quantization`] with the node or value
 /// at fault: the first one in the graph's order.
 pub fn verify(graph: &Graph) -> Result<()> {
+    verify_nested(graph, 0)
+}
+
+/// Checks a graph inside `depth` operators of control flow.
+fn verify_nested(graph: &Graph, depth: usize) -> Result<()> {
     let count = graph.value_ids().len();
     let known = |id: ValueId, place: &str| {
         if id.index() < count {
@@ -52,9 +59,20 @@ pub fn verify(graph: &Graph) -> Result<()> {
                 .at(&graph.value(id).name));
         }
     }
-    values(graph, &defined)?;
+    values(graph, &defined, depth == 0)?;
     for (_, node) in graph.nodes() {
         node_rules(graph, node).map_err(|error| error.at(&node.name))?;
+        if let Op::Control(control) = &node.op {
+            if depth == MOST_NESTING {
+                return Err(structure(format!(
+                    "expected control flow at most {MOST_NESTING} deep, found more"
+                ))
+                .at(&node.name));
+            }
+            for (_, body) in control.bodies() {
+                verify_nested(body, depth + 1).map_err(|error| error.at(&node.name))?;
+            }
+        }
         types(graph, node)?;
     }
     Ok(())
@@ -134,7 +152,7 @@ fn origins(graph: &Graph) -> Result<Vec<bool>> {
 }
 
 /// Names, constants and parameters of the values in use.
-fn values(graph: &Graph, defined: &[bool]) -> Result<()> {
+fn values(graph: &Graph, defined: &[bool], typed_inputs: bool) -> Result<()> {
     let mut used = vec![false; defined.len()];
     for &id in graph.inputs.iter().chain(&graph.outputs) {
         used[id.index()] = true;
@@ -154,7 +172,7 @@ fn values(graph: &Graph, defined: &[bool]) -> Result<()> {
         }
         value_rules(value).map_err(|error| error.at(&value.name))?;
     }
-    for &id in &graph.inputs {
+    for &id in graph.inputs.iter().filter(|_| typed_inputs) {
         let value = graph.value(id);
         if value.dtype.is_none() || value.shape.is_none() {
             return Err(CoreError::new(

@@ -55,7 +55,13 @@ fn fold(
     let Some(node) = graph.node(id) else { return Ok(None) };
     if matches!(
         node.op,
-        Op::DequantizeLinear { .. } | Op::Dequantize | Op::Quantize | Op::Requantize | Op::Opaque { .. }
+        Op::DequantizeLinear { .. }
+            | Op::Dequantize
+            | Op::Quantize
+            | Op::Requantize
+            // The pass over control flow decides what of it may run now: a loop may be without end.
+            | Op::Control(_)
+            | Op::Opaque { .. }
     ) {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::external::Folder;
 use crate::proto::attribute_proto::AttributeType;
-use crate::proto::{AttributeProto, NodeProto};
+use crate::proto::{AttributeProto, GraphProto, NodeProto};
 use crate::tensor;
 
 /// The attributes of a node.
@@ -55,6 +55,11 @@ impl<'a> Attributes<'a> {
 
     pub(super) fn floats(&self, name: &str) -> Option<&'a [f32]> {
         self.find(name).map(|attribute| attribute.floats.as_slice())
+    }
+
+    /// A graph, where there is one.
+    pub(super) fn graph(&self, name: &str) -> Option<&'a GraphProto> {
+        self.find(name).and_then(|attribute| attribute.g.as_ref())
     }
 
     /// Texts, none where absent; what is not UTF-8 is empty.

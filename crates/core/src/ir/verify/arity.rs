@@ -76,6 +76,8 @@ impl Arity {
             Op::Concat { .. } => Self { required: 1, most: None, outputs: Some(1) },
             Op::Split { .. } => Self { outputs: None, ..Self::exactly(1) },
             Op::DynamicQuantizeLinear => Self { outputs: Some(3), ..Self::exactly(1) },
+            // `verify::control` says more.
+            Op::Control(_) => Self { required: 0, most: None, outputs: None },
             Op::Opaque { .. } => Self { required: 0, most: None, outputs: None },
         }
     }
