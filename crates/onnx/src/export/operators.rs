@@ -160,6 +160,16 @@ pub(super) fn write(
         }
         Op::Binary { op: BinaryOp::ShiftLeft, .. } => vec![text("direction", "LEFT")],
         Op::Binary { op: BinaryOp::ShiftRight, .. } => vec![text("direction", "RIGHT")],
+        Op::Control(control) => {
+            return Err(malformed(format!(
+                "expected nodes without bodies, found control flow: {} `{}`",
+                control.name(),
+                node.name
+            ))
+            .with_help(
+                "a branch whose condition is known is taken: set the input that decides it with --set",
+            ));
+        }
         Op::Opaque { domain, op_type, .. } => {
             return Err(malformed(format!(
                 "expected operators that can be written, found {domain} {op_type}"

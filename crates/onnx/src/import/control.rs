@@ -3,14 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use fewbit_core::infer::Inference;
-use fewbit_core::ir::{Control, DType, Graph, MOST_NESTING, Op, ScanAxis, Shape, Tensor, ValueId};
+use fewbit_core::ir::{Control, DType, Dim, Graph, MOST_NESTING, Op, ScanAxis, Shape, Tensor, ValueId};
 use indexmap::IndexSet;
 
 use super::attributes::Attributes;
 use super::{Importer, Translated, tensor_type};
 use crate::error::{OnnxError, OnnxErrorKind, Result};
-use crate::proto::{GraphProto, NodeProto};
+use crate::proto::{GraphProto, NodeProto, TensorProto, ValueInfoProto};
 use crate::tensor;
+
+/// Most axes of a body's input whose rank alone is known: a file may declare any number.
+const MOST_AXES: usize = 64;
 
 /// What a body's own input is given, as far as the node's inputs tell.
 #[derive(Clone, Default)]
@@ -40,10 +43,10 @@ pub(super) fn reads(node: &NodeProto) -> IndexSet<&str> {
 
 /// The names that a body reads and does not define. Nesting is as deep as a protobuf message may be.
 fn free(body: &GraphProto) -> IndexSet<&str> {
-    let mut own: HashSet<&str> = body.initializer.iter().map(|tensor| tensor.name()).collect();
-    own.extend(body.input.iter().map(|input| input.name()));
+    let mut own: HashSet<&str> = body.initializer.iter().map(TensorProto::name).collect();
+    own.extend(body.input.iter().map(ValueInfoProto::name));
     own.extend(body.node.iter().flat_map(|node| &node.output).map(String::as_str));
-    let read = body.node.iter().flat_map(reads).chain(body.output.iter().map(|output| output.name()));
+    let read = body.node.iter().flat_map(reads).chain(body.output.iter().map(ValueInfoProto::name));
     read.filter(|name| !name.is_empty() && !own.contains(name)).collect()
 }
 
@@ -201,7 +204,9 @@ impl Importer<'_> {
             if let Some(rank) = rank {
                 inner.declared.insert(input.name().to_owned(), rank);
             }
-            let shape = (rank == Some(0)).then(|| Shape(Vec::new()));
+            let free =
+                |rank| Shape((0..rank).map(|axis| Dim::Symbol(format!("{}.{axis}", input.name()))).collect());
+            let shape = rank.filter(|&rank| rank <= MOST_AXES).map(free);
             inner.input(input.name(), dtype, shape)?;
         }
         for value in captured {

@@ -287,6 +287,63 @@ def moving_cases():
     yield case("Expand", [floats(3, 1), list64(3, 4)], 8, name="computed")
 
 
+def control_cases():
+    """Control flow: branches, loops and scans, with values captured from outside."""
+    value, make = helper.make_tensor_value_info, helper.make_node
+    F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+
+    def model(label, nodes, inputs, outputs, opset=17, constants=()):
+        graph = helper.make_graph(
+            nodes, "case",
+            [value(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in inputs],
+            [value(n, kind, None) for n, kind in outputs],
+            [numpy_helper.from_array(a, n) for n, a in constants])
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        return label, made, [a for _, a in inputs]
+
+    def branch(op, name="out"):
+        return helper.make_graph([make(op, ["x", "y"], [name])], op, [], [value(name, F, None)])
+
+    x, y = ("x", floats(3, 4)), ("y", floats(3, 4))
+    choose = make("If", ["go"], ["z"], then_branch=branch("Add"), else_branch=branch("Mul"))
+    for go in (True, False):
+        yield model(f"if-{go}", [choose], [("go", np.array(go)), x, y], [("z", F)])
+        yield model(f"if-constant-{go}", [choose], [x, y], [("z", F)], constants=[("go", np.array(go))])
+    inner = make("If", ["deep"], ["t"], then_branch=branch("Sub", "a"), else_branch=branch("Max", "b"))
+    nested = helper.make_graph([inner, make("Relu", ["t"], ["n"])], "nested", [], [value("n", F, None)])
+    for go, deep in ((True, True), (True, False), (False, True)):
+        yield model(f"if-nested-{go}-{deep}",
+                    [make("If", ["go"], ["z"], then_branch=nested, else_branch=branch("Mul"))],
+                    [("go", np.array(go)), ("deep", np.array(deep)), x, y], [("z", F)])
+
+    body = helper.make_graph(
+        [make("Add", ["a", "x"], ["b"]), make("ReduceSum", ["b"], ["s"], keepdims=0),
+         make("Less", ["s", "most"], ["on"])],
+        "body", [value("i", I, []), value("c", B, []), value("a", F, [3, 4])],
+        [value("on", B, []), value("b", F, [3, 4]), value("s", F, [])])
+    loop = make("Loop", ["trip", "go", "start"], ["last", "sums"], body=body)
+    step = ("x", np.abs(floats(3, 4)))
+    for trip, go, most in ((5, True, 1e9), (5, True, 20.0), (0, True, 1e9), (4, False, 1e9)):
+        yield model(f"loop-{trip}-{go}-{int(most)}", [loop],
+                    [("trip", np.array(trip, i64)), ("go", np.array(go)), ("start", np.zeros((3, 4), f32)), step,
+                     ("most", np.array(most, f32))], [("last", F), ("sums", F)])
+    forever = make("Loop", ["", "", "start"], ["last", "sums"], body=body)
+    yield model("loop-until", [forever],
+                [("start", np.zeros((3, 4), f32)), step, ("most", np.array(30.0, f32))], [("last", F), ("sums", F)])
+
+    scanned = helper.make_graph(
+        [make("Mul", ["h", "k"], ["g"]), make("Add", ["g", "e"], ["n"]), make("Neg", ["n"], ["o"])],
+        "body", [value("h", F, [4]), value("e", F, [4])], [value("n", F, [4]), value("o", F, [4])])
+    for label, axis, back, out, out_back in (("plain", 0, 0, 0, 0), ("axis", 1, 0, 1, 0), ("back", 0, 1, 0, 1),
+                                             ("negative", -2, 0, -1, 0)):
+        yield model(f"scan-{label}",
+                    [make("Scan", ["start", "xs"], ["last", "all"], body=scanned, num_scan_inputs=1,
+                          scan_input_axes=[axis], scan_input_directions=[back], scan_output_axes=[out],
+                          scan_output_directions=[out_back])],
+                    [("start", floats(4)), ("xs", floats(4, 5) if axis == 1 else floats(5, 4)), ("k", floats(1))],
+                    [("last", F), ("all", F)])
+
+
 def unary_cases():
     x = np.concatenate([floats(40) * 3, np.array([0.0, -0.5, 0.5, 1.0, -1.0, 20.0, -20.0], f32)])
     for op in ["Tan", "Atan", "Sinh", "Cosh", "Asinh", "Softsign", "Celu", "Selu", "ThresholdedRelu", "Shrink", "Sin",
@@ -340,7 +397,7 @@ def recurrent_cases():
     yield from layer("LSTM", 4, given="b", activations=["HardSigmoid", "Tanh", "Relu"], name="functions")
 
 
-FAMILIES = {"unary": unary_cases, "recurrent": recurrent_cases, "index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
+FAMILIES = {"control": control_cases, "unary": unary_cases, "recurrent": recurrent_cases, "index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
 
 
 def run(model, inputs):

@@ -60,8 +60,13 @@ fn case(folder: &Path, name: &str, inputs: usize, outputs: usize) -> Result<(), 
     };
     infer::infer(&mut graph).map_err(|error| format!("inference: {error}"))?;
     check(&graph, "as imported")?;
-    let bytes = export(&graph, &ExportOptions::default()).map_err(|error| format!("export: {error}"))?;
-    std::fs::write(folder.join(format!("{name}.again.onnx")), bytes).unwrap();
+    let bodies = graph.nodes().any(|(_, node)| matches!(node.op, Op::Control(_)));
+    match export(&graph, &ExportOptions::default()) {
+        Ok(bytes) => std::fs::write(folder.join(format!("{name}.again.onnx")), bytes).unwrap(),
+        // Bodies are not written yet, and the export says so.
+        Err(error) if bodies && error.to_string().contains("control flow") => {}
+        Err(error) => return Err(format!("export: {error}")),
+    }
     optimize(&mut graph, &mut |_, _, _| {}).map_err(|error| format!("optimization: {error}"))?;
     check(&graph, "optimized")
 }
@@ -118,4 +123,9 @@ fn recurrent_layers_agree_with_onnx_runtime() {
 #[test]
 fn functions_of_one_element_agree_with_onnx_runtime() {
     family("unary");
+}
+
+#[test]
+fn control_flow_agrees_with_onnx_runtime() {
+    family("control");
 }

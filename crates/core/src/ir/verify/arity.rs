@@ -77,8 +77,8 @@ impl Arity {
             Op::Split { .. } => Self { outputs: None, ..Self::exactly(1) },
             Op::DynamicQuantizeLinear => Self { outputs: Some(3), ..Self::exactly(1) },
             // `verify::control` says more.
-            Op::Control(_) => Self { required: 0, most: None, outputs: None },
-            Op::Opaque { .. } => Self { required: 0, most: None, outputs: None },
+            // What bodies say of their node is checked with them.
+            Op::Control(_) | Op::Opaque { .. } => Self { required: 0, most: None, outputs: None },
         }
     }
 
