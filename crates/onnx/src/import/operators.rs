@@ -1,5 +1,6 @@
 //! One operator at a time: from ONNX's definition, of whatever set, to the IR's.
 
+mod attention;
 mod compose;
 mod computed;
 mod index;
@@ -7,6 +8,7 @@ mod norms;
 mod old;
 mod recurrent;
 mod resize;
+mod rotary;
 
 use fewbit_core::ir::{
     Activation, BinaryOp, CompareOp, ConvAttributes, DType, IndexOp, LogicOp, Op, PadMode, PoolAttributes,
@@ -114,7 +116,12 @@ impl Site<'_, '_> {
                 Op::Unary(UnaryOp::HardSigmoid { alpha: a.float("alpha", 0.2), beta: a.float("beta", 0.5) })
             }
             "Gelu" => Op::Unary(UnaryOp::Gelu { tanh: a.text("approximate", "none") == "tanh" }),
-            "Clip" => return Ok(self.clip()),
+            "Clip" => {
+                return Ok(match self.clip() {
+                    Some(op) => Some(op),
+                    None => self.computed_clip(),
+                });
+            }
             "Mod" => {
                 let op = if a.flag("fmod", false) { BinaryOp::Fmod } else { BinaryOp::Mod };
                 Op::Binary { op, activation: Activation::None }
@@ -213,6 +220,8 @@ impl Site<'_, '_> {
             "QuantizeLinear" | "DequantizeLinear" => return self.linear(op_type == "QuantizeLinear"),
             "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
             "RNN" | "GRU" | "LSTM" => return self.recurrent(op_type),
+            "Attention" => return self.attention(),
+            "RotaryEmbedding" => return self.rotary(),
             _ => {
                 return match self.index(op_type)? {
                     Some(op) => Ok(Some(op)),

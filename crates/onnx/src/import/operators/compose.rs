@@ -71,6 +71,20 @@ impl Site<'_, '_> {
         Some(self.last(binary(op), &[so_far, *last]))
     }
 
+    /// A clamp whose bounds are computed: the larger of the two first, the upper bound last.
+    pub(super) fn computed_clip(&mut self) -> Option<Op> {
+        let mut so_far = self.input(0)?;
+        let bounds = [(BinaryOp::Max, self.input(1)), (BinaryOp::Min, self.input(2))];
+        let mut given = bounds.into_iter().filter_map(|(op, bound)| Some((op, bound?))).peekable();
+        while let Some((op, bound)) = given.next() {
+            if given.peek().is_none() {
+                return Some(self.last(binary(op), &[so_far, bound]));
+            }
+            so_far = self.then(binary(op), &[so_far, bound]);
+        }
+        None
+    }
+
     fn mean(&mut self) -> Result<Option<Op>> {
         let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
         let [first, rest @ ..] = inputs.as_slice() else { return Ok(None) };

@@ -6,6 +6,10 @@ use fewbit_core::ir::{
 
 use super::Site;
 use crate::error::{OnnxError, OnnxErrorKind, Result};
+use crate::tensor;
+
+/// Most groups of a normalisation: more than any model has channels.
+const MOST_GROUPS: usize = 1 << 16;
 
 /// A function of two elements without a clamp.
 fn binary(op: BinaryOp) -> Op {
@@ -18,7 +22,15 @@ impl Site<'_, '_> {
         match op_type {
             "CastLike" => Ok(self.cast_like()),
             "Swish" => self.swish(),
+            "SwiGLU" => self.swi_glu(),
             "RMSNormalization" => self.rms_norm(),
+            "GroupNormalization" => self.group_norm(),
+            // Sums of cosines, as ONNX gives their coefficients.
+            "HannWindow" => self.cosine_window([0.5, 0.5, 0.0]),
+            "HammingWindow" => self.cosine_window([25.0 / 46.0, 21.0 / 46.0, 0.0]),
+            "BlackmanWindow" => self.cosine_window([0.42, 0.5, 0.08]),
+            "LpPool" => self.lp_pool(),
+            "GlobalLpPool" => self.global_lp_pool(),
             "LpNormalization" => self.lp_norm(),
             "MeanVarianceNormalization" => self.mean_variance(),
             "LRN" => self.lrn(),
@@ -39,6 +51,15 @@ impl Site<'_, '_> {
         let scaled = self.then(binary(BinaryOp::Mul), &[x, alpha]);
         let gate = self.then(Op::Unary(UnaryOp::Sigmoid), &[scaled]);
         Ok(Some(self.last(binary(BinaryOp::Mul), &[x, gate])))
+    }
+
+    /// The first input's Swish times the second.
+    fn swi_glu(&mut self) -> Result<Option<Op>> {
+        let Some(linear) = self.input(1) else { return Ok(None) };
+        let Some(op) = self.swish()? else { return Ok(None) };
+        let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
+        let gate = self.then(op, &inputs);
+        Ok(Some(self.last(binary(BinaryOp::Mul), &[gate, linear])))
     }
 
     /// The axes from `axis` on.
@@ -72,6 +93,106 @@ impl Site<'_, '_> {
             y = self.then(Op::Cast { to: dtype }, &[y]);
         }
         Ok(Some(self.last(binary(BinaryOp::Mul), &[y, scale])))
+    }
+
+    /// Each group of channels of each sample normalised as one; before set 21 scale and bias were per group.
+    fn group_norm(&mut self) -> Result<Option<Op>> {
+        let (a, x, dtype) = (self.attributes, self.x()?, self.element_type()?);
+        let (Some(scale), Some(bias)) = (self.input(1), self.input(2)) else { return Ok(None) };
+        let groups = usize::try_from(a.int("num_groups", 0)).ok().filter(|&groups| groups > 0);
+        let Some(groups) = groups.filter(|&groups| groups <= MOST_GROUPS) else {
+            return Err(a.fail(format!("expects num_groups of 1 or more, found {}", a.int("num_groups", 0))));
+        };
+        let rank = self.importer.rank(Some(x))?;
+        let joined = self.number(DType::I64, &[3], &[0.0, groups as f64, -1.0])?;
+        let flat = self.then(Op::Reshape { allow_zero: false }, &[x, joined]);
+        let one = self.number(dtype, &[groups], &vec![1.0; groups])?;
+        let zero = self.number(dtype, &[groups], &vec![0.0; groups])?;
+        let normal = self.then(Op::InstanceNorm { epsilon: a.float("epsilon", 1e-5) }, &[flat, one, zero]);
+        let shape = self.then(Op::Shape { start: 0, end: None }, &[x]);
+        let mut y = self.then(Op::Reshape { allow_zero: true }, &[normal, shape]);
+        let mut places = vec![1.0; rank];
+        if let Some(channels) = places.get_mut(1) {
+            *channels = -1.0;
+        }
+        for (op, mut value) in [(BinaryOp::Mul, scale), (BinaryOp::Add, bias)] {
+            if self.importer.opset < 21 {
+                let channels =
+                    self.importer.graph.value(x).extents().and_then(|extents| extents.get(1).copied());
+                let Some(each) = channels.map(|channels| channels / groups) else { return Ok(None) };
+                let column = self.number(DType::I64, &[2], &[groups as f64, 1.0])?;
+                let wide = self.number(DType::I64, &[2], &[groups as f64, each as f64])?;
+                value = self.then(Op::Reshape { allow_zero: false }, &[value, column]);
+                value = self.then(Op::Expand, &[value, wide]);
+            }
+            let places = self.number(DType::I64, &[rank], &places)?;
+            let value = self.then(Op::Reshape { allow_zero: false }, &[value, places]);
+            if op == BinaryOp::Add {
+                return Ok(Some(self.last(binary(op), &[y, value])));
+            }
+            y = self.then(binary(op), &[y, value]);
+        }
+        Ok(None)
+    }
+
+    /// `a - b cos(2πn/N) + c cos(4πn/N)` for as many `n` as the input says; `N` is one less unless the window is periodic.
+    fn cosine_window(&mut self, [a, b, c]: [f64; 3]) -> Result<Option<Op>> {
+        let (integer, size) = (self.element_type()?, self.x()?);
+        let Ok(Ok(to)) = i32::try_from(self.attributes.int("output_datatype", 1)).map(tensor::dtype) else {
+            return Ok(None);
+        };
+        let [zero, one] = [self.number(integer, &[], &[0.0])?, self.number(integer, &[], &[1.0])?];
+        let places = self.then(Op::Range, &[zero, size, one]);
+        let places = self.then(Op::Cast { to: DType::F64 }, &[places]);
+        let mut steps = self.then(Op::Cast { to: DType::F64 }, &[size]);
+        let number = |this: &mut Self, value: f64| this.number(DType::F64, &[], &[value]);
+        if !self.attributes.flag("periodic", true) {
+            let one = number(self, 1.0)?;
+            steps = self.then(binary(BinaryOp::Sub), &[steps, one]);
+        }
+        let share = self.then(binary(BinaryOp::Div), &[places, steps]);
+        let mut sum = number(self, a)?;
+        for (op, turns, weight) in [(BinaryOp::Sub, 2.0, b), (BinaryOp::Add, 4.0, c)] {
+            let turns = number(self, turns * std::f64::consts::PI)?;
+            let weight = number(self, weight)?;
+            let angle = self.then(binary(BinaryOp::Mul), &[share, turns]);
+            let wave = self.then(Op::Unary(UnaryOp::Cos), &[angle]);
+            let wave = self.then(binary(BinaryOp::Mul), &[wave, weight]);
+            sum = self.then(binary(op), &[sum, wave]);
+        }
+        Ok(Some(self.last(Op::Cast { to }, &[sum])))
+    }
+
+    /// The powers of magnitudes, and what they are raised to.
+    fn powers(&mut self) -> Result<(ValueId, f64, DType)> {
+        let (dtype, x) = (self.element_type()?, self.x()?);
+        let p = self.attributes.int("p", 2);
+        if p < 1 {
+            return Err(self.attributes.fail(format!("expects p of 1 or more, found {p}")));
+        }
+        let size = self.then(Op::Unary(UnaryOp::Abs), &[x]);
+        let exponent = self.number(dtype, &[], &[p as f64])?;
+        Ok((self.then(binary(BinaryOp::Pow), &[size, exponent]), p as f64, dtype))
+    }
+
+    /// The root of the sum of powers in each window: their mean, padding included, as often as a window has elements.
+    fn lp_pool(&mut self) -> Result<Option<Op>> {
+        let pool = self.pool(true)?;
+        let elements: usize = pool.kernel.iter().product();
+        let (powers, p, dtype) = self.powers()?;
+        let mean = self.then(Op::AveragePool(pool), &[powers]);
+        let elements = self.number(dtype, &[], &[elements as f64])?;
+        let sum = self.then(binary(BinaryOp::Mul), &[mean, elements]);
+        let root = self.number(dtype, &[], &[1.0 / p])?;
+        Ok(Some(self.last(binary(BinaryOp::Pow), &[sum, root])))
+    }
+
+    fn global_lp_pool(&mut self) -> Result<Option<Op>> {
+        let axes = (2..self.importer.rank(self.input(0))?).collect();
+        let (powers, p, dtype) = self.powers()?;
+        let sum = self.then(Op::Reduce { op: ReduceOp::Sum, axes, keep_dims: true }, &[powers]);
+        let root = self.number(dtype, &[], &[1.0 / p])?;
+        Ok(Some(self.last(binary(BinaryOp::Pow), &[sum, root])))
     }
 
     fn lp_norm(&mut self) -> Result<Option<Op>> {
@@ -156,7 +277,7 @@ impl Site<'_, '_> {
     }
 
     /// Lets `values` stand for the outputs behind the first.
-    fn give(&mut self, values: &[ValueId]) {
+    pub(super) fn give(&mut self, values: &[ValueId]) {
         let names = self.outputs.split_off(1);
         for (&id, name) in values.iter().zip(names) {
             if !name.is_empty() {
