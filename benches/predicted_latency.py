@@ -1,6 +1,6 @@
 """Holds predicted latency against measured latency.
 
-    python benches/predicted_latency.py MODEL.onnx… [--shape MODEL:NAME=1,3,224,224]… [--threads 1] [--fewbit PROGRAM]
+    python benches/predicted_latency.py MODEL.onnx… [--shape MODEL:NAME=1,3,224,224]… [--set MODEL:NAME=16000]… [--threads 1] [--fewbit PROGRAM]
 
 For each model, in float and at w8a8: what `check` predicts from times of single nodes (measured afresh), and what
 `bench` measures of the whole model afterwards, in a process of its own. Needs numpy and onnx; calibrates on random data,
@@ -20,6 +20,7 @@ import onnx
 parser = argparse.ArgumentParser()
 parser.add_argument("models", nargs="+")
 parser.add_argument("--shape", action="append", default=[])
+parser.add_argument("--set", action="append", default=[])
 parser.add_argument("--threads", type=int, default=1)
 parser.add_argument("--fewbit", default="target/release/fewbit")
 arguments = parser.parse_args()
@@ -35,11 +36,11 @@ def fewbit(folder, *words):
     return json.loads(result.stdout)
 
 
-def samples(path, shapes, folder):
+def samples(path, shapes, numbers, folder):
     """Random inputs of four samples, one .npy per input."""
     graph = onnx.load(path, load_external_data=False).graph
     given = dict(shape.split("=") for shape in shapes)
-    constants = {tensor.name for tensor in graph.initializer}
+    constants = {tensor.name for tensor in graph.initializer} | {number.split("=")[0] for number in numbers}
     random = np.random.default_rng(0)
     data = os.path.join(folder, "data")
     os.makedirs(data)
@@ -62,7 +63,9 @@ print(f"{'model':<24}{'precision':<10}{'predicted ms':>13}{'measured ms':>13}{'e
 for path in arguments.models:
     name = os.path.splitext(os.path.basename(path))[0]
     shapes = [shape.split(":", 1)[1] for shape in arguments.shape if shape.split(":", 1)[0] == name]
+    numbers = [number.split(":", 1)[1] for number in arguments.set if number.split(":", 1)[0] == name]
     fixed = [word for shape in shapes for word in ("--shape", shape)]
+    fixed += [word for number in numbers for word in ("--set", number)]
     threads = ["--threads", str(arguments.threads)]
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("f32", "w8a8"):
@@ -70,10 +73,10 @@ for path in arguments.models:
                 model = path
                 if precision == "w8a8":
                     model = os.path.join(folder, "int8.onnx")
-                    data = samples(path, shapes, folder)
+                    data = samples(path, shapes, numbers, folder)
                     fewbit(folder, "quantize", path, *fixed, "--data", data, "-o", model)
                 predicted = fewbit(folder, "check", path, *fixed, "-t", "cpu", "--strategy", precision, *threads)
-                measured = fewbit(folder, "bench", model, *fixed, *threads, "--iterations", "40")
+                measured = fewbit(folder, "bench", model, *(fixed if model == path else []), *threads, "--iterations", "40")
             except (RuntimeError, KeyError, ValueError) as error:
                 print(f"{name:<24}{precision:<10}{error}")
                 continue
