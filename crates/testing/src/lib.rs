@@ -1,15 +1,17 @@
 //! Graph builders, tolerances and fixtures for tests.
 //!
 //! For development only: no crate that is shipped depends on it. Owns seeded randomness ([`Random`]), small models
-//! ([`ModelBuilder`]), comparison of floats ([`assert_close`], [`sqnr_db`]) and the folder of files that tests share
+//! ([`ModelBuilder`]), comparison of floats ([`assert_close`], [`sqnr_db`]), building the plugins of this repository ([`plugin`]) and the folder of files that tests share
 //! but the repository does not carry ([`shared_dir`], [`skip!`]).
 
 mod model;
+mod plugins;
 mod random;
 
 use std::path::PathBuf;
 
 pub use model::{ConvOptions, ModelBuilder};
+pub use plugins::{faults, mutations, plugin};
 pub use random::Random;
 
 /// Panics unless every element of `actual` is within `relative` of its element in `expected`.
