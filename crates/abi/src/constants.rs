@@ -3,7 +3,7 @@
 /// The major version: a plugin of another one cannot be loaded.
 pub const ABI_MAJOR: u32 = 1;
 /// The minor version: what this side knows of the end of every struct.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 /// `FBT1`, little endian: the first word of every plugin's table.
 pub const MAGIC: u32 = 0x3154_4246;
 /// No value, or no node.
@@ -144,5 +144,3 @@ pub const EXT_HOST_PARALLEL: &std::ffi::CStr = c"fewbit.host.parallel/1";
 pub const EXT_COST: &std::ffi::CStr = c"fewbit.cost/1";
 /// Times of nodes, see [`ExtProfile`](crate::ExtProfile).
 pub const EXT_PROFILE: &std::ffi::CStr = c"fewbit.profile/1";
-/// Bytes held, see [`ExtFootprint`](crate::ExtFootprint).
-pub const EXT_FOOTPRINT: &std::ffi::CStr = c"fewbit.footprint/1";

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use crate::{Context, Device, Error, Executable, Program, Status};
+use crate::{Context, Device, Error, Program, Status};
 
 /// `fewbit_ext_host_parallel`: the host's threads.
 #[repr(C)]
@@ -72,31 +72,5 @@ pub struct ExtProfile {
             n_nodes: u32,
             error: *mut Error,
         ) -> Status,
-    >,
-}
-
-/// `fewbit_footprint`, in bytes.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Footprint {
-    /// Packed weights and tables.
-    pub weights: u64,
-    /// Activations of one context.
-    pub activations: u64,
-    /// Scratch of one context.
-    pub scratch: u64,
-}
-
-/// `fewbit_ext_footprint`.
-#[repr(C)]
-#[derive(Debug, Clone, Copy)]
-pub struct ExtFootprint {
-    /// Bytes that the plugin knows.
-    pub struct_size: u32,
-    /// 0.
-    pub reserved: u32,
-    /// What an executable and one context hold.
-    pub footprint: Option<
-        unsafe extern "C" fn(executable: *mut Executable, out: *mut Footprint, error: *mut Error) -> Status,
     >,
 }

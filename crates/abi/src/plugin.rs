@@ -284,6 +284,18 @@ pub struct Verdict {
     pub why: u32,
 }
 
+/// `fewbit_footprint`: what an executable and one of its contexts hold, in bytes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// Packed weights and tables, shared by all contexts.
+    pub weights: u64,
+    /// Activations of one context.
+    pub activations: u64,
+    /// Scratch of one context.
+    pub scratch: u64,
+}
+
 /// `fewbit_plugin`: the table.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -380,6 +392,10 @@ pub struct Plugin {
     >,
     /// Frees a context.
     pub context_free: Option<unsafe extern "C" fn(context: *mut Context)>,
+    /// Bytes held. Since minor version 1.
+    pub footprint: Option<
+        unsafe extern "C" fn(executable: *mut Executable, out: *mut Footprint, error: *mut Error) -> Status,
+    >,
 }
 
 /// The type of `fewbit_plugin_query`.

@@ -56,19 +56,6 @@ typedef struct {
                               fewbit_error *); /* [obj] */
 } fewbit_ext_profile;
 
-/* Offered by plugins. What an executable and one of its contexts hold. */
-#define FEWBIT_EXT_FOOTPRINT "fewbit.footprint/1"
-typedef struct {
-  uint64_t weights;     /* packed weights and tables, shared by all contexts */
-  uint64_t activations; /* of one context */
-  uint64_t scratch;     /* of one context */
-} fewbit_footprint; /* [frozen] bytes */
-typedef struct {
-  uint32_t struct_size;
-  uint32_t reserved;
-  fewbit_status (*footprint)(fewbit_executable *, fewbit_footprint *, fewbit_error *); /* [any] */
-} fewbit_ext_footprint;
-
 #ifdef __cplusplus
 }
 #endif

@@ -39,7 +39,7 @@ extern "C" {
 #endif
 
 #define FEWBIT_ABI_MAJOR 1u
-#define FEWBIT_ABI_MINOR 0u
+#define FEWBIT_ABI_MINOR 1u
 #define FEWBIT_MAGIC 0x31544246u /* "FBT1", little endian */
 #define FEWBIT_ABSENT 0xFFFFFFFFu
 
@@ -239,6 +239,13 @@ typedef struct {
 /* Answers of blob_check, best first. */
 enum { FEWBIT_BLOB_OPTIMAL = 0, FEWBIT_BLOB_RECOMPILE_ADVISED = 1, FEWBIT_BLOB_REFUSED = 2 };
 
+/* What an executable and one of its contexts hold, in bytes. [frozen] */
+typedef struct {
+  uint64_t weights;     /* packed weights and tables, shared by all contexts */
+  uint64_t activations; /* of one context */
+  uint64_t scratch;     /* of one context */
+} fewbit_footprint;
+
 typedef struct fewbit_device fewbit_device;
 typedef struct fewbit_executable fewbit_executable;
 typedef struct fewbit_context fewbit_context;
@@ -285,6 +292,9 @@ typedef struct {
   fewbit_status (*run)(fewbit_context *, const fewbit_tensor *const *in, uint32_t n_in,
                        fewbit_tensor *const *out, uint32_t n_out, fewbit_error *); /* [obj] */
   void (*context_free)(fewbit_context *); /* [obj] */
+
+  /* Since minor version 1. */
+  fewbit_status (*footprint)(fewbit_executable *, fewbit_footprint *, fewbit_error *); /* [any] */
 } fewbit_plugin;
 
 /* The one exported symbol. [any] Pure: no allocation, no device access, no

@@ -200,7 +200,7 @@ inline bool equal(fewbit_str a, const char *b) {
         {ID, sizeof(ID) - 1}, {VENDOR, sizeof(VENDOR) - 1}, {VERSION, sizeof(VERSION) - 1},     \
         {BUILD, sizeof(BUILD) - 1}, e::init, nullptr, nullptr, e::device_count, e::device_open, \
         e::device_close, e::capabilities, e::supports, e::compile, nullptr, nullptr, nullptr,   \
-        e::executable_free, e::context_new, e::run, e::context_free};                           \
+        e::executable_free, e::context_new, e::run, e::context_free, nullptr};                  \
     return host_major == FEWBIT_ABI_MAJOR ? &table : nullptr;                                   \
   }
 

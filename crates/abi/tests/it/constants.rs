@@ -101,7 +101,6 @@ fn extensions_have_the_ids_of_the_header() {
         ("FEWBIT_EXT_HOST_PARALLEL", abi::EXT_HOST_PARALLEL),
         ("FEWBIT_EXT_COST", abi::EXT_COST),
         ("FEWBIT_EXT_PROFILE", abi::EXT_PROFILE),
-        ("FEWBIT_EXT_FOOTPRINT", abi::EXT_FOOTPRINT),
     ] {
         let line = format!("#define {name} \"{}\"", id.to_str().unwrap());
         assert!(abi::EXT_H.contains(&line), "{line}");

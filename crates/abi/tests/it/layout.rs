@@ -58,14 +58,13 @@ layout! {
     fewbit_plugin Plugin {
         magic struct_size abi_major abi_minor flags id vendor version build init deinit get_extension device_count
         device_open device_close capabilities supports compile blob_save blob_load blob_check executable_free
-        context_new run context_free
+        context_new run context_free footprint
     }
     fewbit_ext_host_parallel ExtHostParallel { struct_size threads ctx parallel_for }
     fewbit_cost Cost { nanoseconds nanojoules bytes }
     fewbit_ext_cost ExtCost { struct_size reserved estimate }
     fewbit_ext_profile ExtProfile { struct_size reserved node_times }
     fewbit_footprint Footprint { weights activations scratch }
-    fewbit_ext_footprint ExtFootprint { struct_size reserved footprint }
 }
 
 /// A change of what is in the snapshot is a change of the ABI: within major version 1, lines may only be added at the
