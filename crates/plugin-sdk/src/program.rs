@@ -127,7 +127,7 @@ pub struct Quant<'a> {
     pub scheme: Scheme,
     /// What shares a scale.
     pub granularity: Granularity,
-    /// The scales: at least one.
+    /// The scales: one for the whole tensor, or one per channel or block.
     pub scales: &'a [f32],
     /// The zero points: as many as scales, or none where all are 0.
     pub zero_points: &'a [i32],
@@ -486,9 +486,6 @@ unsafe fn quant<'a>(pointer: *const abi::Quant, name: &str) -> Result<Quant<'a>>
     // SAFETY: the caller's promise, here and below.
     let raw = unsafe { raw::complete(pointer, "quant")? };
     let count = raw.count as usize;
-    if count == 0 {
-        return Err(Error::invalid(format!("value `{name}` is quantized and has no scale")));
-    }
     // SAFETY: as above.
     let scales = unsafe { raw::slice(raw.scales, count, "quant.scales")? };
     let zero_points = if raw.zero_points.is_null() {

@@ -213,18 +213,13 @@ impl<P: Exported> Entries<P> {
         context_new: Some(Self::context_new),
         run: Some(Self::run),
         context_free: Some(Self::context_free),
+        footprint: Some(Self::footprint),
     };
 
     const PROFILE: &'static abi::ExtProfile = &abi::ExtProfile {
         struct_size: size_of::<abi::ExtProfile>() as u32,
         reserved: 0,
         node_times: Some(Self::node_times),
-    };
-
-    const FOOTPRINT: &'static abi::ExtFootprint = &abi::ExtFootprint {
-        struct_size: size_of::<abi::ExtFootprint>() as u32,
-        reserved: 0,
-        footprint: Some(Self::footprint),
     };
 
     unsafe extern "C" fn init(host: *const abi::Host, error: *mut abi::Error) -> abi::Status {
@@ -265,13 +260,7 @@ impl<P: Exported> Entries<P> {
         }
         // SAFETY: ids end with NUL.
         let id = unsafe { CStr::from_ptr(id) };
-        if id == abi::EXT_PROFILE {
-            (&raw const *Self::PROFILE).cast()
-        } else if id == abi::EXT_FOOTPRINT {
-            (&raw const *Self::FOOTPRINT).cast()
-        } else {
-            null()
-        }
+        if id == abi::EXT_PROFILE { (&raw const *Self::PROFILE).cast() } else { null() }
     }
 
     unsafe extern "C" fn device_count(out: *mut u32, error: *mut abi::Error) -> abi::Status {
