@@ -90,7 +90,7 @@ static const fewbit_plugin TABLE = {
     FEWBIT_MAGIC, sizeof(fewbit_plugin), FEWBIT_ABI_MAJOR, FEWBIT_ABI_MINOR, 0,
     TEXT("org.fewbit.sample-c"), TEXT("fewbit"), TEXT(PLUGIN_VERSION), TEXT("make"),
     init, NULL, NULL, device_count, device_open, device_close, capabilities, supports,
-    compile, NULL, NULL, NULL, executable_free, context_new, run, context_free};
+    compile, NULL, NULL, NULL, executable_free, context_new, run, context_free, NULL};
 
 FEWBIT_EXPORT const fewbit_plugin *fewbit_plugin_query(uint32_t host_major, uint32_t host_minor) {
   (void)host_minor;

@@ -104,7 +104,6 @@ impl Api {
         };
         let missing = [
             ("init", table.init.is_none()),
-            ("deinit", table.deinit.is_none()),
             ("device_count", table.device_count.is_none()),
             ("device_open", table.device_open.is_none()),
             ("device_close", table.device_close.is_none()),
@@ -173,8 +172,10 @@ impl Api {
 
     /// The last call: every object has been freed.
     pub(crate) fn deinit(&self) {
-        // SAFETY: objects keep the table they were made from, so whoever holds the last one has freed them all.
-        unsafe { required!(self, deinit)() }
+        if let Some(deinit) = self.table.deinit {
+            // SAFETY: objects keep the table they were made from, so whoever holds the last one has freed them all.
+            unsafe { deinit() }
+        }
     }
 
     pub(crate) fn device_count(&self) -> Result<u32> {

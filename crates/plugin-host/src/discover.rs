@@ -4,7 +4,7 @@
 //! more rights than its user), then the user's data folder, then the system's. Never the current folder and never
 //! the program's. Within a folder by name.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::{PluginError, PluginErrorKind, Result};
@@ -34,7 +34,7 @@ impl Search {
     #[must_use]
     pub fn with_system(mut self) -> Self {
         if !is_privileged() {
-            self.folders.extend(listed(std::env::var_os(PATH_VARIABLE)));
+            self.folders.extend(listed(std::env::var_os(PATH_VARIABLE).as_deref()));
             let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
             let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or(home);
             self.folders
@@ -127,8 +127,8 @@ fn manifests_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The absolute folders of a list like `PATH`.
-fn listed(variable: Option<OsString>) -> Vec<PathBuf> {
-    let folders = variable.iter().flat_map(std::env::split_paths);
+fn listed(variable: Option<&OsStr>) -> Vec<PathBuf> {
+    let folders = variable.into_iter().flat_map(std::env::split_paths);
     folders.filter(|folder| folder.is_absolute()).collect()
 }
 

@@ -58,8 +58,8 @@ impl WorkerOptions {
             program: program.into(),
             arguments: arguments.into_iter().collect(),
             start: Duration::from_secs(10),
-            compile: Duration::from_secs(300),
-            run: Duration::from_secs(60),
+            compile: Duration::from_mins(5),
+            run: Duration::from_mins(1),
             limits: Limits::default(),
         }
     }
@@ -129,7 +129,7 @@ fn ship(constants: &Constants) -> Result<Memory> {
     Ok(memory)
 }
 
-fn no_memory(error: std::io::Error) -> PluginError {
+fn no_memory(error: impl std::fmt::Display) -> PluginError {
     PluginError::new(PluginErrorKind::Worker, format!("cannot have shared memory: {error}"))
 }
 
@@ -179,7 +179,7 @@ impl Worker {
             verdict: OnceLock::new(),
         });
         let request = Request::Load {
-            manifest: manifest.clone(),
+            manifest: Box::new(manifest.clone()),
             path: manifest.path().to_owned(),
             trust: options.trust,
             log_level: options.log_level,

@@ -134,7 +134,7 @@ impl Manifest {
             let message = error.message().trim().replace('\n', ", ");
             PluginError::new(PluginErrorKind::Manifest, message).at(format!("{}:{line}", path.display()))
         })?;
-        manifest.path = path.to_owned();
+        path.clone_into(&mut manifest.path);
         manifest.check().map_err(|error| error.at_file(path))?;
         Ok(manifest)
     }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use fewbit_abi as abi;
 
-use crate::program::{Attribute, IR_VERSION, Items, OPERATORS_VERSION, Program, Span};
+use crate::program::{Attribute, IR_VERSION, Items, OPERATORS_VERSION, Program, Quant, Span};
 
 /// `fewbit_program` over a [`Program`] and its constants.
 pub(crate) struct View<'p> {
@@ -15,9 +15,22 @@ pub(crate) struct View<'p> {
     _borrowed: PhantomData<&'p Program>,
 }
 
+fn quantization(quant: &Quant) -> abi::Quant {
+    abi::Quant {
+        struct_size: size_of::<abi::Quant>() as u32,
+        scheme: quant.scheme,
+        granularity: quant.granularity,
+        axis: quant.axis,
+        block_size: quant.block_size,
+        count: quant.scales.len() as u32,
+        scales: quant.scales.as_ptr(),
+        zero_points: if quant.zero_points.is_empty() { std::ptr::null() } else { quant.zero_points.as_ptr() },
+    }
+}
+
 /// What the pointers of a view lead to; nothing moves once it is filled.
 struct Arenas {
-    _quants: Vec<Box<abi::Quant>>,
+    _quants: Vec<Vec<abi::Quant>>,
     _values: Vec<abi::Value>,
     _value_list: Vec<*const abi::Value>,
     _attributes: Vec<Attributes>,
@@ -59,40 +72,22 @@ impl Attributes {
 impl<'p> View<'p> {
     /// The view of `program`, whose constants lie where `constant` says.
     pub(crate) fn new(program: &'p Program, constant: &dyn Fn(Span) -> Option<&'p [u8]>) -> Self {
-        let mut quants = Vec::new();
+        // A vector of one each, whose content stays where it is.
+        let quants: Vec<Vec<abi::Quant>> =
+            program.values.iter().map(|value| value.quant.iter().map(quantization).collect()).collect();
         let values: Vec<abi::Value> = program
             .values
             .iter()
-            .map(|value| {
-                let quant = value.quant.as_ref().map_or(std::ptr::null(), |quant| {
-                    let boxed = Box::new(abi::Quant {
-                        struct_size: size_of::<abi::Quant>() as u32,
-                        scheme: quant.scheme,
-                        granularity: quant.granularity,
-                        axis: quant.axis,
-                        block_size: quant.block_size,
-                        count: quant.scales.len() as u32,
-                        scales: quant.scales.as_ptr(),
-                        zero_points: if quant.zero_points.is_empty() {
-                            std::ptr::null()
-                        } else {
-                            quant.zero_points.as_ptr()
-                        },
-                    });
-                    let pointer: *const abi::Quant = &raw const *boxed;
-                    quants.push(boxed);
-                    pointer
-                });
-                abi::Value {
-                    struct_size: size_of::<abi::Value>() as u32,
-                    flags: value.flags,
-                    name: abi::Str::of(&value.name),
-                    dims: value.dims.as_ptr(),
-                    rank: value.dims.len() as u32,
-                    dtype: abi::DType { code: value.code, bits: value.bits, lanes: 1 },
-                    quant,
-                    data: value.constant.and_then(constant).map_or(abi::Bytes::EMPTY, abi::Bytes::of),
-                }
+            .zip(&quants)
+            .map(|(value, quant)| abi::Value {
+                struct_size: size_of::<abi::Value>() as u32,
+                flags: value.flags,
+                name: abi::Str::of(&value.name),
+                dims: value.dims.as_ptr(),
+                rank: value.dims.len() as u32,
+                dtype: abi::DType { code: value.code, bits: value.bits, lanes: 1 },
+                quant: quant.first().map_or(std::ptr::null(), std::ptr::from_ref),
+                data: value.constant.and_then(constant).map_or(abi::Bytes::EMPTY, abi::Bytes::of),
             })
             .collect();
         let value_list: Vec<*const abi::Value> = values.iter().map(std::ptr::from_ref).collect();

@@ -250,9 +250,10 @@ typedef struct fewbit_device fewbit_device;
 typedef struct fewbit_executable fewbit_executable;
 typedef struct fewbit_context fewbit_context;
 
-/* Entries up to and including `compile`, and from `executable_free` to
- * `context_free`, must be there; the blob functions and get_extension may be
- * NULL. An entry that a later minor version adds may always be absent. */
+/* deinit, get_extension, the blob functions and whatever a later minor version
+ * adds may be NULL; every other entry must be there. Fill the table in with
+ * designated initializers where the language has them: what is not named is
+ * NULL, so that it compiles with newer headers too. */
 typedef struct {
   /* The first 16 bytes are [frozen] across every major version. */
   uint32_t magic, struct_size;

@@ -61,7 +61,7 @@ pub(crate) struct Shipped {
 pub(crate) enum Request {
     /// The first request.
     Load {
-        manifest: Manifest,
+        manifest: Box<Manifest>,
         path: PathBuf,
         trust: Trust,
         log_level: u32,
