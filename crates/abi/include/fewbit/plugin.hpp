@@ -116,6 +116,7 @@ struct entries {
       P::init(host);
     });
   }
+  static void deinit() {}
   static fewbit_status device_count(uint32_t *out, fewbit_error *error) {
     return guarded(error, [&] { required(out, "out") = P::device_count(); });
   }
@@ -198,7 +199,7 @@ inline bool equal(fewbit_str a, const char *b) {
     static const fewbit_plugin table = {                                                        \
         FEWBIT_MAGIC, sizeof(fewbit_plugin), FEWBIT_ABI_MAJOR, FEWBIT_ABI_MINOR, 0,             \
         {ID, sizeof(ID) - 1}, {VENDOR, sizeof(VENDOR) - 1}, {VERSION, sizeof(VERSION) - 1},     \
-        {BUILD, sizeof(BUILD) - 1}, e::init, nullptr, nullptr, e::device_count, e::device_open, \
+        {BUILD, sizeof(BUILD) - 1}, e::init, e::deinit, nullptr, e::device_count, e::device_open, \
         e::device_close, e::capabilities, e::supports, e::compile, nullptr, nullptr, nullptr,   \
         e::executable_free, e::context_new, e::run, e::context_free, nullptr};                  \
     return host_major == FEWBIT_ABI_MAJOR ? &table : nullptr;                                   \
