@@ -147,12 +147,14 @@ fn the_sample_in_c_computes_what_the_reference_computes() {
 }
 
 #[test]
-fn the_sample_in_rust_computes_what_the_reference_computes() {
-    let Some(manifest) = fewbit_testing::plugin("sample-rust") else { skip!("the sample was not built") };
-    let device = device(&manifest);
-    for seed in 0..40 {
-        for dtype in [DType::U8, DType::I8] {
-            agrees(&*device, &quantized(&small(seed), dtype, seed), seed);
+fn the_samples_in_rust_and_cpp_compute_what_the_reference_computes() {
+    for name in ["sample-rust", "sample-cpp"] {
+        let Some(manifest) = fewbit_testing::plugin(name) else { skip!("{name} was not built") };
+        let device = device(&manifest);
+        for seed in 0..40 {
+            for dtype in [DType::U8, DType::I8] {
+                agrees(&*device, &quantized(&small(seed), dtype, seed), seed);
+            }
         }
     }
 }
@@ -163,7 +165,7 @@ fn floats_that_samples_have_pass_through_them() {
     let x = builder.input("x", &[2, 3, 5]);
     let y = builder.relu(x);
     let graph = builder.finish(&[y]);
-    for name in ["sample-c", "sample-rust"] {
+    for name in ["sample-c", "sample-rust", "sample-cpp"] {
         let Some(manifest) = fewbit_testing::plugin(name) else { skip!("{name} was not built") };
         let device = device(&manifest);
         agrees(&*device, &graph, 1);
@@ -174,5 +176,26 @@ fn floats_that_samples_have_pass_through_them() {
         let result = run(&executable, &[given])[0].to_f32_vec();
         assert!(result[0].is_nan(), "{name} lets NaN through");
         assert_eq!(&result[1..5], &[0.0, f32::INFINITY, 0.0, 1.0], "{name}");
+    }
+}
+
+#[test]
+fn float_products_and_sums_of_the_sample_in_cpp_are_those_of_the_reference() {
+    let Some(manifest) = fewbit_testing::plugin("sample-cpp") else { skip!("the sample was not built") };
+    let device = device(&manifest);
+    for seed in 0..10 {
+        let mut builder = ModelBuilder::new("float", seed);
+        let x = builder.input("x", &[3, 7]);
+        let y = builder.mat_mul(x, 5);
+        let row = builder.random().normals(&[5], 1.0);
+        let row = builder.constant("row", row);
+        let z = builder.add(y, row);
+        let graph = builder.finish(&[y, z]);
+        let given = inputs(&graph, seed);
+        let expected = Interpreter::new(&graph).unwrap().run(&given).unwrap();
+        let executable = device.compile(&graph, &CompileOptions::threads(1)).unwrap();
+        for (actual, expected) in run(&executable, &given).iter().zip(&expected) {
+            fewbit_testing::assert_close(&actual.to_f32_vec(), &expected.to_f32_vec(), 1e-6);
+        }
     }
 }
