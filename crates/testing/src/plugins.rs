@@ -44,11 +44,15 @@ pub fn mutations() -> Vec<String> {
 fn names(list: &str) -> Vec<String> {
     let path = plugins().join("faulty").join(list);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.lines()
+    let mut names: Vec<String> = text
+        .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_whitespace().next())
         .map(str::to_owned)
-        .collect()
+        .collect();
+    // Lines of one name stand together.
+    names.dedup();
+    names
 }
 
 fn plugins() -> PathBuf {
@@ -64,9 +68,11 @@ fn profile_folder() -> PathBuf {
 }
 
 fn build(name: &str) -> Option<PathBuf> {
-    let folder = ["faulty-", "mutation-"].iter().any(|prefix| name.starts_with(prefix));
-    let folder = plugins().join(if folder { "faulty" } else { name });
-    let out = profile_folder().join("plugins").join(name);
+    // The variants share a folder and the parts that none of them changes.
+    let is_variant = ["faulty-", "mutation-"].iter().any(|prefix| name.starts_with(prefix));
+    let folder = if is_variant { "faulty" } else { name };
+    let out = profile_folder().join("plugins").join(folder);
+    let folder = plugins().join(folder);
     fs::create_dir_all(&out).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
     let lock = File::create(out.join(".lock")).expect("the target folder can be written");
     lock.lock().expect("files of the target folder can be locked");
@@ -154,6 +160,24 @@ fn check(name: &str, output: &Output) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variants_are_listed_and_built() {
+        let (faults, mutations) = (faults(), mutations());
+        assert!(faults.len() >= 30 && mutations.len() >= 30, "{} and {}", faults.len(), mutations.len());
+        for names in [&faults, &mutations] {
+            assert_eq!(
+                names.iter().collect::<std::collections::BTreeSet<_>>().len(),
+                names.len(),
+                "{names:?}"
+            );
+        }
+        for name in ["faulty-overrun", "faulty-lying-operator", "mutation-second-operand-transposed"] {
+            let Some(manifest) = plugin(name) else { return };
+            assert!(manifest.exists(), "{name}");
+            assert!(manifest.with_file_name(format!("lib{name}.so")).exists(), "{name}");
+        }
+    }
 
     #[test]
     fn the_sample_in_c_is_built_with_its_hash() {
