@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fewbit_core::backend::CompileOptions;
+use fewbit_core::capability::Support;
 use fewbit_core::ir::{DType, Dim, Graph, Op, Shape, Tensor};
 
 use super::sample::{Sample, sample};
@@ -118,13 +119,19 @@ fn poisoned(probing: &Probing<'_>) -> Result<Outcome, Box<Outcome>> {
 }
 
 /// A program that cannot be compiled: an error or a refusal with a reason, and no executable.
-fn hopeless(probing: &Probing<'_>, program: &Graph) -> Result<Outcome, Box<Outcome>> {
+///
+/// Where `emulated` is allowed, a verdict may be that, which says already that nothing was promised to be fast.
+fn hopeless(probing: &Probing<'_>, program: &Graph, emulated: bool) -> Result<Outcome, Box<Outcome>> {
     let device = probing.device()?;
     probing.enter(Stage::Supports);
     match device.supports(program) {
         Ok(verdicts) => {
-            let refused = verdicts.iter().any(|verdict| !verdict.is_supported());
-            let silent = verdicts.iter().any(|verdict| !verdict.is_supported() && verdict.reasons.is_empty());
+            let refused = verdicts
+                .iter()
+                .any(|verdict| !verdict.is_supported() || (emulated && verdict.support == Support::Emulated));
+            let silent = verdicts
+                .iter()
+                .any(|verdict| verdict.support != Support::Native && verdict.reasons.is_empty());
             if !refused || silent {
                 let message = "expected a refusal with a reason for a program that cannot be compiled";
                 return Ok(Outcome::failed(Stage::Supports, message));
@@ -202,14 +209,14 @@ pub(super) fn cases() -> Vec<Case> {
         "robust/program/unknown-operator/refused",
         Suite::Robust,
         "programs",
-        |probing| settle(hopeless(probing, &unknown_operator())),
+        |probing| settle(hopeless(probing, &unknown_operator(), false)),
     ));
     cases.push(Case::probe("robust/program/free-dimension/refused", Suite::Robust, "programs", |probing| {
         let dynamic = probing.subject.capability.processors.iter().any(|processor| processor.dynamic_shapes);
         if dynamic {
             return Outcome::not_applicable("the device takes free dimensions");
         }
-        settle(hopeless(probing, &free_dimension()))
+        settle(hopeless(probing, &free_dimension(), true))
     }));
     cases.push(Case::probe("robust/process/environment/untouched", Suite::Robust, "process", |probing| {
         let before = environment();
