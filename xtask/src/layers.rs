@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fewbit-calibrate",
             "fewbit-report",
             "fewbit-runtime",
+            "fewbit-plugin-host",
             "fewbit-backend-cpu",
         ],
     ),

@@ -14,8 +14,28 @@ pub(crate) struct Arguments {
     /// Form of the output on stdout.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) plugins: PluginArguments,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Which plugins there are and how they run.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Plugins")]
+pub(crate) struct PluginArguments {
+    /// Manifest of a backend plugin (NAME.backend.toml). May be repeated.
+    #[arg(long, global = true, value_name = "MANIFEST")]
+    pub(crate) plugin: Vec<PathBuf>,
+    /// Folder of plugins. May be repeated.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) plugin_dir: Vec<PathBuf>,
+    /// Run plugins inside this process instead of one of their own: faster, and as trusted as this program.
+    #[arg(long, global = true)]
+    pub(crate) in_process: bool,
+    /// Load libraries that are not the ones their manifests were written for: while a plugin is developed.
+    #[arg(long, global = true)]
+    pub(crate) dev: bool,
 }
 
 /// Form of the output.
@@ -39,6 +59,9 @@ pub(crate) enum Command {
     Targets(Targets),
     /// Lists the backends of this machine, and why others are absent.
     Backends,
+    /// Lists backend plugins, tries them, and begins new ones.
+    #[command(subcommand)]
+    Plugins(Plugins),
     /// Says what of a model runs natively on a target, what does not, and why. Exit code 1 if it cannot be deployed.
     Check(Check),
     /// Runs a float model over data and writes what values it saw.
@@ -97,8 +120,8 @@ pub(crate) struct DataArguments {
 /// Where to run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DeviceArguments {
-    /// Backend that runs the model.
-    #[arg(long, value_name = "NAME")]
+    /// Backend that runs the model; several, joined by +, share it: each node runs on the first that has it natively.
+    #[arg(long, value_name = "NAME[+NAME…]")]
     pub(crate) backend: Option<String>,
     /// Threads of one run (default: all processors).
     #[arg(long, value_name = "N")]
@@ -129,6 +152,18 @@ impl From<StrategyArgument> for Strategy {
     }
 }
 
+/// What to do about plugins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugins {
+    /// Lists the plugins that are found and what is wrong with others. Exit code 1 if anything is.
+    List,
+    /// Loads one plugin in a process of its own and shows its devices. Exit code 1 if it cannot be used.
+    Probe {
+        /// Its id, the last part of it, or a manifest.
+        plugin: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
     #[command(flatten)]
@@ -148,7 +183,7 @@ pub(crate) struct Targets {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) model: ModelArguments,
-    /// Target: a name (see `fewbit targets`) or a file. May be repeated.
+    /// Target: a name (see `fewbit targets` and `fewbit backends`), names joined by +, or a file. May be repeated.
     #[arg(long, short)]
     pub(crate) target: Vec<String>,
     /// Precision to aim for.
@@ -189,7 +224,7 @@ pub(crate) struct RangeArguments {
 /// What a plan is asked for.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PlanArguments {
-    /// Target: a name (see `fewbit targets`) or a file. `plan` takes several.
+    /// Target: a name (see `fewbit targets` and `fewbit backends`), names joined by +, or a file. `plan` takes several.
     #[arg(long, short)]
     pub(crate) target: Vec<String>,
     /// Precision to aim for.

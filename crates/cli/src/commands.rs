@@ -10,6 +10,7 @@ mod explain;
 mod inspect;
 mod normalisation;
 mod plan;
+mod plugins;
 mod quantize;
 mod run;
 mod targets;
@@ -24,13 +25,15 @@ use crate::failure::Usage;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
-    let config = Config::load()?;
+    let mut config = Config::load()?;
+    config.plugins = arguments.plugins.clone();
     let format = arguments.format;
     if matches!(format, Format::Sarif | Format::Junit) && !matches!(arguments.command, Command::Check(_)) {
         return Err(Usage::new("expected --format text or json: only `check` writes sarif and junit").into());
     }
     match arguments.command {
-        Command::Backends => backends::run(format),
+        Command::Backends => backends::run(format, &config),
+        Command::Plugins(arguments) => plugins::run(&arguments, format, &config),
         Command::Calibrate(arguments) => calibrate::run(&arguments, format, &config),
         Command::Run(arguments) => run::run(&arguments, format, &config),
         Command::Eval(arguments) => eval::run(&arguments, format, &config),

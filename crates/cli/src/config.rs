@@ -6,6 +6,7 @@ use anyhow::Result;
 use fewbit_calibrate::observe::Method;
 use serde::Deserialize;
 
+use crate::args::PluginArguments;
 use crate::failure::Usage;
 
 /// The file's content; the command line wins over it.
@@ -31,6 +32,15 @@ pub(crate) struct Config {
     pub(crate) backend: Option<String>,
     /// Threads of one run.
     pub(crate) threads: Option<usize>,
+    /// Manifests of plugins.
+    #[serde(default)]
+    pub(crate) plugin: Vec<PathBuf>,
+    /// Folders of plugins.
+    #[serde(default)]
+    pub(crate) plugin_dir: Vec<PathBuf>,
+    /// How plugins run; the command line says it.
+    #[serde(skip)]
+    pub(crate) plugins: PluginArguments,
 }
 
 impl Config {
@@ -43,7 +53,7 @@ impl Config {
         let text = crate::files::read_text(path)?;
         toml::from_str(&text).map_err(|error| {
             Usage::new(format!("fewbit.toml: {error}"))
-                .help("keys are target, shape, data, preprocess, ranges, backend and threads")
+                .help("keys are target, shape, set, data, preprocess, ranges, backend, threads, plugin and plugin-dir")
                 .into()
         })
     }

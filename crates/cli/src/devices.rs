@@ -1,4 +1,4 @@
-//! The backends built into this program: the one place that names them.
+//! The backends built into this program: the one place that names them; and names of devices in what people type.
 
 use std::sync::Arc;
 
@@ -6,49 +6,85 @@ use anyhow::Result;
 use fewbit_backend_cpu::CpuBackend;
 use fewbit_core::backend::{Availability, Backend, Device};
 use fewbit_core::diag::nearest;
+use fewbit_runtime::composite::Composite;
 
 use crate::args::DeviceArguments;
 use crate::config::Config;
 use crate::failure::Missing;
+use crate::plugins;
 
-/// Every backend, in the order in which they are preferred.
-pub(crate) fn backends() -> Vec<Box<dyn Backend>> {
+/// Every built-in backend, in the order in which they are preferred.
+pub(crate) fn built_in() -> Vec<Box<dyn Backend>> {
     vec![Box::new(CpuBackend::new())]
 }
 
-/// The device that was asked for, or the first there is.
+/// The device that was asked for, or the first built-in one there is.
 pub(crate) fn open(arguments: &DeviceArguments, config: &Config) -> Result<Arc<dyn Device>> {
-    let wanted = arguments.backend.as_ref().or(config.backend.as_ref());
-    let all = backends();
-    let names: Vec<String> = all.iter().map(|backend| backend.name().to_owned()).collect();
-    for backend in &all {
-        if wanted.is_some_and(|wanted| wanted != backend.name()) {
-            continue;
+    let Some(wanted) = arguments.backend.as_ref().or(config.backend.as_ref()) else {
+        for backend in built_in() {
+            if let Some(device) = first_device(backend.as_ref())? {
+                return Ok(device);
+            }
         }
-        match backend.availability() {
-            Availability::Present => {
-                if let Some(device) = backend.devices()?.into_iter().next() {
-                    return Ok(device);
-                }
-            }
-            Availability::Absent { reason } if wanted.is_some() => {
-                let message = format!("backend `{}` cannot be used here: {reason}", backend.name());
-                return Err(Missing { message, help: "see `fewbit backends`".to_owned() }.into());
-            }
-            Availability::Absent { .. } => {}
+        return Err(missing("no backend can be used here", "see `fewbit backends`"));
+    };
+    if let Some(device) = attached(wanted, config)? {
+        return Ok(device);
+    }
+    let part = wanted.split('+').find(|part| !matches!(one(part, config), Ok(Some(_)))).unwrap_or(wanted);
+    let mut names: Vec<String> = built_in().iter().map(|backend| backend.name().to_owned()).collect();
+    names.extend(plugins::names(config));
+    let help = nearest(part, names.iter().map(String::as_str)).map_or_else(
+        || "see `fewbit backends`".to_owned(),
+        |near| format!("did you mean `{near}`? see `fewbit backends`"),
+    );
+    let known = names.join(", ");
+    Err(missing(&format!("expected a backend of this build or a plugin ({known}), found `{part}`"), &help))
+}
+
+/// The device of that name, or the devices whose names are joined by `+` as one; `None` where there is no backend or
+/// plugin of such a name.
+pub(crate) fn attached(name: &str, config: &Config) -> Result<Option<Arc<dyn Device>>> {
+    let mut devices = Vec::new();
+    for part in name.split('+') {
+        match one(part, config)? {
+            Some(device) => devices.push(device),
+            None => return Ok(None),
         }
     }
-    let (message, help) = match wanted {
-        Some(wanted) => (
-            format!("expected a backend of this build ({}), found `{wanted}`", names.join(", ")),
-            nearest(wanted, names.iter().map(String::as_str)).map_or_else(
-                || "see `fewbit backends`".to_owned(),
-                |near| format!("did you mean `{near}`? see `fewbit backends`"),
-            ),
-        ),
-        None => ("no backend can be used here".to_owned(), "see `fewbit backends`".to_owned()),
+    Ok(match devices.len() {
+        1 => devices.pop(),
+        _ => Some(Arc::new(Composite::new(devices)?)),
+    })
+}
+
+/// The first device of the backend or plugin of that name.
+fn one(name: &str, config: &Config) -> Result<Option<Arc<dyn Device>>> {
+    let backend = match built_in().into_iter().find(|backend| backend.name() == name) {
+        Some(backend) => backend,
+        None => match plugins::load(name, config)? {
+            Some(backend) => backend,
+            None => return Ok(None),
+        },
     };
-    Err(Missing { message, help }.into())
+    match backend.availability() {
+        Availability::Present => Ok(first_device(backend.as_ref())?),
+        Availability::Absent { reason } => {
+            let message = format!("backend `{name}` cannot be used here: {reason}");
+            Err(missing(&message, "see `fewbit backends`"))
+        }
+    }
+}
+
+fn first_device(backend: &dyn Backend) -> Result<Option<Arc<dyn Device>>> {
+    match backend.availability() {
+        Availability::Present => Ok(backend.devices()?.into_iter().next()),
+        Availability::Absent { .. } => Ok(None),
+    }
+}
+
+fn missing(message: &str, help: &str) -> anyhow::Error {
+    Missing { message: message.to_owned(), help: help.to_owned() }.into()
 }
 
 /// The threads that were asked for, or as many as there are processors.

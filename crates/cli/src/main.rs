@@ -17,6 +17,7 @@ mod mixed;
 mod model;
 mod output;
 mod planning;
+mod plugins;
 mod progress;
 
 use std::ffi::OsString;
@@ -35,6 +36,9 @@ pub(crate) enum Answer {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == plugins::WORKER) {
+        return fewbit_plugin_host::worker::main();
+    }
     let arguments = match args::Arguments::try_parse_from(words(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return failure::report_arguments(&error, asks_for_json()),

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use fewbit_calibrate::observe::{CalibrationStats, Method};
-use fewbit_core::backend::{Availability, Device};
+use fewbit_core::backend::Device;
 use fewbit_core::capability::{Capability, Reason, Support, reasons};
 use fewbit_core::lower::lower;
 use fewbit_core::plan::{Plan, Precision, Strategy};
@@ -34,13 +34,8 @@ impl Target {
         let Some(name) = name else {
             return attached(devices::open(&DeviceArguments { backend: None, threads: None }, config)?);
         };
-        for backend in devices::backends() {
-            if backend.name() == name
-                && backend.availability() == Availability::Present
-                && let Some(device) = backend.devices()?.into_iter().next()
-            {
-                return attached(device);
-            }
+        if let Some(device) = devices::attached(name, config)? {
+            return attached(device);
         }
         Ok(Self { capability: target::open(name)?, device: None })
     }

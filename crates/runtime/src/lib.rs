@@ -2,6 +2,7 @@
 //!
 //! A [`Session`] is a compiled program with the contexts that its callers share.
 
+pub mod composite;
 pub mod energy;
 mod memory;
 pub mod partition;

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use fewbit_core::backend::{CompileOptions, Context, Device, Executable, TensorSpec};
+use fewbit_core::backend::{CompileOptions, Context, Device, Executable, MemoryUse, NodeTime, TensorSpec};
 use fewbit_core::error::Result;
 use fewbit_core::ir::{Graph, Node, NodeId, Tensor, ValueId};
 use fewbit_core::plan::Plan;
@@ -125,6 +125,8 @@ pub struct PartitionedExecutable {
     outputs: Vec<String>,
     /// The inputs, as the program declares them.
     specs: Vec<TensorSpec>,
+    /// The outputs, likewise.
+    output_specs: Vec<TensorSpec>,
 }
 
 /// The time of one part in the last run.
@@ -184,10 +186,8 @@ impl PartitionedExecutable {
             parts.push((device, compiler.compile(&program, options)?));
         }
         let names = |ids: &[ValueId]| ids.iter().map(|&id| program.value(id).name.clone()).collect();
-        let specs = program
-            .inputs
-            .iter()
-            .map(|&id| {
+        let specs = |ids: &[ValueId]| -> Result<Vec<TensorSpec>> {
+            let spec = |&id: &ValueId| {
                 let value = program.value(id);
                 let found = value.dtype.zip(value.extents()).map(|(dtype, extents)| TensorSpec {
                     name: value.name.clone(),
@@ -196,16 +196,39 @@ impl PartitionedExecutable {
                     quant: value.quant.clone(),
                 });
                 found.ok_or_else(|| {
-                    CoreError::new(CoreErrorKind::Dynamic, "expected inputs of fixed shapes").at(&value.name)
+                    let message = "expected inputs and outputs of fixed shapes";
+                    CoreError::new(CoreErrorKind::Dynamic, message).at(&value.name)
                 })
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self { parts, inputs: names(&program.inputs), outputs: names(&program.outputs), specs })
+            };
+            ids.iter().map(spec).collect()
+        };
+        Ok(Self {
+            parts,
+            inputs: names(&program.inputs),
+            outputs: names(&program.outputs),
+            specs: specs(&program.inputs)?,
+            output_specs: specs(&program.outputs)?,
+        })
     }
 
     /// What to give, in order.
     pub fn inputs(&self) -> &[TensorSpec] {
         &self.specs
+    }
+
+    /// What comes back, in order.
+    pub fn outputs(&self) -> &[TensorSpec] {
+        &self.output_specs
+    }
+
+    /// Bytes that all parts hold, and those of one context.
+    pub fn memory(&self) -> MemoryUse {
+        let parts = self.parts.iter().map(|(_, part)| part.memory());
+        parts.fold(MemoryUse::default(), |sum, part| MemoryUse {
+            weights: sum.weights + part.weights,
+            activations: sum.activations + part.activations,
+            scratch: sum.scratch + part.scratch,
+        })
     }
 
     /// How many parts run one after the other.
@@ -217,7 +240,7 @@ impl PartitionedExecutable {
     ///
     /// # Errors
     /// What devices say.
-    pub fn context(&self) -> Result<PartitionedContext<'_>> {
+    pub fn context(self: &Arc<Self>) -> Result<PartitionedContext> {
         let contexts = self
             .parts
             .iter()
@@ -231,24 +254,24 @@ impl PartitionedExecutable {
             })
             .collect::<Result<Vec<_>>>()?;
         let times = self.parts.iter().map(|&(device, _)| PartTime { device, nanoseconds: 0 }).collect();
-        Ok(PartitionedContext { executable: self, contexts, times })
+        Ok(PartitionedContext { executable: Arc::clone(self), contexts, times })
     }
 }
 
 /// Contexts of all parts.
-pub struct PartitionedContext<'a> {
-    executable: &'a PartitionedExecutable,
+pub struct PartitionedContext {
+    executable: Arc<PartitionedExecutable>,
     contexts: Vec<(Box<dyn Context>, Vec<Tensor>)>,
     times: Vec<PartTime>,
 }
 
-impl PartitionedContext<'_> {
+impl PartitionedContext {
     /// Runs the parts one after the other on inputs in order; gives the outputs in order.
     ///
     /// # Errors
     /// [`CoreErrorKind::Tensor`] for inputs that do not fit; what devices say.
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
-        let executable = self.executable;
+        let executable = &self.executable;
         if inputs.len() != executable.inputs.len() {
             return Err(CoreError::new(
                 CoreErrorKind::Tensor,
@@ -280,6 +303,11 @@ impl PartitionedContext<'_> {
             .iter()
             .map(|name| values.get(name.as_str()).cloned().ok_or_else(|| missing(name)))
             .collect()
+    }
+
+    /// The time of each node in the last run, part after part, where devices tell.
+    pub fn profile(&self) -> Vec<NodeTime> {
+        self.contexts.iter().flat_map(|(context, _)| context.profile()).collect()
     }
 
     /// The time of each part in the last run.

@@ -5,7 +5,8 @@ use fewbit_core::backend::Availability;
 use serde::Serialize;
 
 use crate::args::Format;
-use crate::{Answer, devices, output};
+use crate::config::Config;
+use crate::{Answer, devices, output, plugins};
 
 #[derive(Serialize)]
 struct Row {
@@ -17,9 +18,10 @@ struct Row {
     reason: Option<String>,
 }
 
-pub(crate) fn run(format: Format) -> Result<Answer> {
+pub(crate) fn run(format: Format, config: &Config) -> Result<Answer> {
     let mut rows = Vec::new();
-    for backend in devices::backends() {
+    let plugins::Loaded { backends, problems } = plugins::load_all(config)?;
+    for backend in devices::built_in().into_iter().chain(backends) {
         let name = backend.name().to_owned();
         match backend.availability() {
             Availability::Present => {
@@ -45,6 +47,14 @@ pub(crate) fn run(format: Format) -> Result<Answer> {
             }),
         }
     }
+    rows.extend(problems.iter().map(|problem| Row {
+        backend: problem.place().unwrap_or("plugin").to_owned(),
+        available: false,
+        device: None,
+        title: None,
+        detail: None,
+        reason: Some(format!("{} ({})", problem.message(), problem.code())),
+    }));
     output::print(format, &serde_json::json!({ "backends": rows }), || {
         let cells = rows.iter().map(|row| {
             let text = |field: &Option<String>| field.clone().unwrap_or_default();

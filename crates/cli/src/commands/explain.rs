@@ -9,6 +9,7 @@ use fewbit_core::CoreErrorKind;
 use fewbit_core::capability::reasons;
 use fewbit_core::diag::{Entry, nearest};
 use fewbit_onnx::OnnxErrorKind;
+use fewbit_plugin_host::PluginErrorKind;
 use serde::Serialize;
 
 use crate::args::{Explain, Format};
@@ -51,6 +52,7 @@ fn all() -> Vec<Explained> {
         (Kind::Error, CoreErrorKind::CODES),
         (Kind::Error, OnnxErrorKind::CODES),
         (Kind::Error, CalibrateErrorKind::CODES),
+        (Kind::Error, PluginErrorKind::CODES),
         (Kind::Reason, reasons::ALL),
         (Kind::Finding, FindingKind::CODES),
     ];

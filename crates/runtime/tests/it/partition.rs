@@ -111,7 +111,7 @@ fn a_plan_over_two_devices_gives_the_bits_of_one() {
     let options = CompileOptions::threads(1);
     let devices: IndexMap<String, Arc<dyn Device>> =
         ["accelerator", "cpu"].map(|id| (id.to_owned(), Arc::clone(&device))).into_iter().collect();
-    let split = PartitionedExecutable::new(&program, &plan, &devices, &options).unwrap();
+    let split = Arc::new(PartitionedExecutable::new(&program, &plan, &devices, &options).unwrap());
     assert!(split.parts() >= 3, "{} parts", split.parts());
     let whole = Session::new(&program, device.as_ref(), &options).unwrap();
     let mut context = split.context().unwrap();
@@ -160,7 +160,7 @@ proptest! {
 
         let options = CompileOptions::threads(1);
         let devices = [Arc::clone(&device), Arc::clone(&device), Arc::clone(&device)];
-        let split = PartitionedExecutable::of(&program, &place, &devices, &options).unwrap();
+        let split = Arc::new(PartitionedExecutable::of(&program, &place, &devices, &options).unwrap());
         let whole = Session::new(&program, device.as_ref(), &options).unwrap();
         let input = [sample_input(DType::F32, &[1, 4, 12, 12], seed as usize).unwrap()];
         let found = split.context().unwrap().run(&input).unwrap();

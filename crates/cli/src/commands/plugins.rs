@@ -1,0 +1,134 @@
+//! `fewbit plugins`: which there are, and whether one can be used.
+
+use anyhow::Result;
+use fewbit_core::backend::Backend;
+use fewbit_plugin_host::{PluginBackend, PluginError};
+use serde::Serialize;
+
+use crate::args::{Format, Plugins};
+use crate::config::Config;
+use crate::failure::Missing;
+use crate::{Answer, output, plugins};
+
+pub(crate) fn run(arguments: &Plugins, format: Format, config: &Config) -> Result<Answer> {
+    match arguments {
+        Plugins::List => list(format, config),
+        Plugins::Probe { plugin } => probe(plugin, format, config),
+    }
+}
+
+#[derive(Serialize)]
+struct Row {
+    id: Option<String>,
+    version: Option<String>,
+    vendor: Option<String>,
+    manifest: String,
+    problem: Option<Problem>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    code: &'static str,
+    stage: Option<String>,
+    message: String,
+}
+
+impl From<&PluginError> for Problem {
+    fn from(error: &PluginError) -> Self {
+        Self {
+            code: error.code(),
+            stage: error.stage().map(str::to_owned),
+            message: error.message().to_owned(),
+        }
+    }
+}
+
+/// Every manifest, with the platform, ABI range and hash checked; no library is opened.
+fn list(format: Format, config: &Config) -> Result<Answer> {
+    let found = plugins::find(config);
+    let mut rows: Vec<Row> = found
+        .manifests
+        .iter()
+        .map(|manifest| {
+            let hash = || if config.plugins.dev { Ok(()) } else { manifest.check_hash() };
+            let problem = manifest.check_platform().and_then(|()| hash()).err();
+            Row {
+                id: Some(manifest.id.clone()),
+                version: Some(manifest.version.clone()),
+                vendor: Some(manifest.vendor.clone()),
+                manifest: manifest.path().display().to_string(),
+                problem: problem.as_ref().map(Problem::from),
+            }
+        })
+        .collect();
+    rows.extend(found.problems.iter().map(|problem| Row {
+        id: None,
+        version: None,
+        vendor: None,
+        manifest: problem.place().unwrap_or_default().to_owned(),
+        problem: Some(problem.into()),
+    }));
+    let sound = rows.iter().all(|row| row.problem.is_none());
+    output::print(format, &serde_json::json!({ "plugins": rows }), || {
+        if rows.is_empty() {
+            return "no plugins: name one with --plugin, or a folder with --plugin-dir\n".to_owned();
+        }
+        let cells = rows.iter().map(|row| {
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            let state = row.problem.as_ref().map_or_else(
+                || "ready".to_owned(),
+                |problem| format!("{}: {}", problem.code, problem.message),
+            );
+            vec![text(&row.id), text(&row.version), text(&row.vendor), state, row.manifest.clone()]
+        });
+        fewbit_report::table(&["plugin", "version", "vendor", "state", "manifest"], cells)
+    })?;
+    Ok(if sound { Answer::Yes } else { Answer::No })
+}
+
+/// Loads one plugin and shows what its devices say.
+fn probe(name: &str, format: Format, config: &Config) -> Result<Answer> {
+    let Some(manifest) = plugins::manifest(name, config)? else {
+        let message = format!("expected a plugin, found none called `{name}`");
+        return Err(Missing { message, help: "see `fewbit plugins list`".to_owned() }.into());
+    };
+    match PluginBackend::load(&manifest, &plugins::options(config)?) {
+        Ok(backend) => {
+            let mut devices = Vec::new();
+            for device in backend.devices()? {
+                let document = device.capabilities()?;
+                let rules: usize = document.processors.iter().map(|processor| processor.rules.len()).sum();
+                devices.push(serde_json::json!({
+                    "id": device.info().id, "title": device.info().title, "rules": rules, "capability": document.hash(),
+                }));
+            }
+            let identity = backend.identity();
+            let value = serde_json::json!({
+                "usable": true, "identity": identity, "isolated": backend.is_isolated(), "devices": devices,
+            });
+            output::print(format, &value, || {
+                let place = if backend.is_isolated() { "a process of its own" } else { "this process" };
+                let mut text = format!(
+                    "{} {} by {}, build {}, ABI 1.{}, in {place}\n",
+                    identity.id, identity.version, identity.vendor, identity.build, identity.abi_minor
+                );
+                let cells = devices.iter().map(|device| {
+                    let field = |name: &str| device[name].as_str().unwrap_or_default().to_owned();
+                    vec![field("id"), field("title"), device["rules"].to_string(), field("capability")]
+                });
+                text.push_str(&fewbit_report::table(&["device", "name", "rules", "capability"], cells));
+                text
+            })?;
+            Ok(Answer::Yes)
+        }
+        Err(error) => {
+            let value = serde_json::json!({ "usable": false, "problem": Problem::from(&error) });
+            output::print(format, &value, || {
+                let mut text = format!("{}: {error}\n", error.code());
+                text.extend(error.remedy().map(|help| format!("{help}\n")));
+                text
+            })?;
+            Ok(Answer::No)
+        }
+    }
+}
