@@ -160,7 +160,7 @@ pub(crate) enum Plugins {
     /// Loads one plugin in a process of its own and shows its devices. Exit code 1 if it cannot be used.
     Probe {
         /// Its id, the last part of it, or a manifest.
-        plugin: String,
+        name: String,
     },
 }
 
@@ -409,6 +409,9 @@ pub(crate) struct Run {
     pub(crate) model: ModelArguments,
     #[command(flatten)]
     pub(crate) device: DeviceArguments,
+    /// Plan by which the model was quantized: each node runs on the processor that it names.
+    #[arg(long, value_name = "PLAN", requires = "backend")]
+    pub(crate) plan: Option<PathBuf>,
     /// Array for an input: NAME=FILE.npy. May be repeated.
     #[arg(long, short, value_name = "NAME=FILE.npy")]
     pub(crate) input: Vec<String>,

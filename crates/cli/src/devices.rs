@@ -6,6 +6,7 @@ use anyhow::Result;
 use fewbit_backend_cpu::CpuBackend;
 use fewbit_core::backend::{Availability, Backend, Device};
 use fewbit_core::diag::nearest;
+use fewbit_core::plan::Plan;
 use fewbit_runtime::composite::Composite;
 
 use crate::args::DeviceArguments;
@@ -45,17 +46,28 @@ pub(crate) fn open(arguments: &DeviceArguments, config: &Config) -> Result<Arc<d
 /// The device of that name, or the devices whose names are joined by `+` as one; `None` where there is no backend or
 /// plugin of such a name.
 pub(crate) fn attached(name: &str, config: &Config) -> Result<Option<Arc<dyn Device>>> {
-    let mut devices = Vec::new();
-    for part in name.split('+') {
-        match one(part, config)? {
-            Some(device) => devices.push(device),
-            None => return Ok(None),
-        }
-    }
+    let Some(mut devices) = each(name, config)? else { return Ok(None) };
     Ok(match devices.len() {
         1 => devices.pop(),
         _ => Some(Arc::new(Composite::new(devices)?)),
     })
+}
+
+/// The devices that were asked for as one, each node where `plan` says.
+pub(crate) fn following(
+    arguments: &DeviceArguments,
+    config: &Config,
+    plan: &Plan,
+) -> Result<Arc<dyn Device>> {
+    let wanted = arguments.backend.as_ref().or(config.backend.as_ref());
+    let devices = wanted.map(|wanted| each(wanted, config)).transpose()?.flatten();
+    let devices = devices.map_or_else(|| Ok(vec![open(arguments, config)?]), Ok::<_, anyhow::Error>)?;
+    Ok(Arc::new(Composite::new(devices)?.following(plan)?))
+}
+
+/// The devices whose names are joined by `+`; `None` where one is not there.
+fn each(names: &str, config: &Config) -> Result<Option<Vec<Arc<dyn Device>>>> {
+    names.split('+').map(|part| one(part, config)).collect()
 }
 
 /// The first device of the backend or plugin of that name.

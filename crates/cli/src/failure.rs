@@ -188,5 +188,6 @@ fn print_json(code: &str, message: &str, place: Option<&str>, help: Option<&str>
     let object = serde_json::json!({ "error": {
         "code": code, "message": message, "place": place, "help": help,
     } });
-    println!("{object}");
+    // Nobody is told that stdout failed: the exit code says that the command did.
+    let _ = crate::output::line(&object.to_string());
 }

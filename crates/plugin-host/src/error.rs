@@ -119,7 +119,7 @@ fewbit_core::kinds_with_codes! { PluginErrorKind {
         "Tell the vendor, with the step that the message names.";
     Timeout = "PLUG-TIMEOUT", "a plugin that does not answer",
         "A call took longer than allowed, and its process was ended.",
-        "Allow more time with --timeout, or tell the vendor.";
+        "Tell the vendor, with the step that the message names.";
     Protocol = "PLUG-PROTOCOL", "a worker that is not understood",
         "What came from the plugin's process is no answer: the plugin wrote to a descriptor that is not its own, or \
          the two programs are of different versions.",

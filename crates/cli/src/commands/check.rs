@@ -75,8 +75,8 @@ pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<
     if matches!(format, Format::Sarif | Format::Junit) {
         let report = report(&model, &all);
         match format {
-            Format::Sarif => output::verbatim(&fewbit_report::sarif(&report, env!("CARGO_PKG_VERSION"))?),
-            _ => output::verbatim(&fewbit_report::junit(&report)),
+            Format::Sarif => output::verbatim(&fewbit_report::sarif(&report, env!("CARGO_PKG_VERSION"))?)?,
+            _ => output::verbatim(&fewbit_report::junit(&report))?,
         }
         return Ok(answer);
     }

@@ -45,7 +45,7 @@ struct Node {
 pub(crate) fn run(arguments: &Inspect, format: Format, config: &Config) -> Result<Answer> {
     let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
     if arguments.graph && format == Format::Text {
-        println!("{}", ir::text::render(&model.graph).trim_end());
+        output::line(ir::text::render(&model.graph).trim_end())?;
         return Ok(Answer::Yes);
     }
     let document = document(&model);

@@ -13,7 +13,7 @@ use crate::{Answer, output, plugins};
 pub(crate) fn run(arguments: &Plugins, format: Format, config: &Config) -> Result<Answer> {
     match arguments {
         Plugins::List => list(format, config),
-        Plugins::Probe { plugin } => probe(plugin, format, config),
+        Plugins::Probe { name } => probe(name, format, config),
     }
 }
 

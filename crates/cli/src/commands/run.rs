@@ -23,7 +23,10 @@ struct Written {
 
 pub(crate) fn run(arguments: &Run, format: Format, config: &Config) -> Result<Answer> {
     let model = Model::load_to_run(&arguments.model.model, &arguments.model.shapes, config)?;
-    let device = devices::open(&arguments.device, config)?;
+    let device = match &arguments.plan {
+        Some(plan) => devices::following(&arguments.device, config, &super::plan::read(plan)?)?,
+        None => devices::open(&arguments.device, config)?,
+    };
     let mut runner = Runner::new(&model.graph, device.as_ref(), devices::threads(&arguments.device, config))?;
     let mut given = Vec::new();
     for text in &arguments.input {

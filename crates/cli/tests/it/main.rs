@@ -4,5 +4,6 @@ mod bad_input;
 mod explained;
 mod json;
 mod mixed;
+mod plugins;
 mod program;
 mod transcripts;
