@@ -94,6 +94,23 @@ fn loader_message(error: &libloading::Error) -> String {
     text.replace('\n', ", ")
 }
 
+/// The C library's locale, all categories; a library that does not tell has none that a plugin could change.
+pub(crate) fn locale() -> Option<String> {
+    /// All categories, in glibc and musl.
+    const LC_ALL: std::ffi::c_int = 6;
+    type SetLocale = unsafe extern "C" fn(std::ffi::c_int, *const c_char) -> *const c_char;
+    let this = Library::this();
+    // SAFETY: with NULL the function changes nothing and gives a text that lives until its next call.
+    let locale = unsafe {
+        let text = this.get::<SetLocale>(b"setlocale").ok()?(LC_ALL, std::ptr::null());
+        if text.is_null() {
+            return None;
+        }
+        CStr::from_ptr(text)
+    };
+    Some(locale.to_string_lossy().into_owned())
+}
+
 /// Name and version of the C library, where it tells.
 pub(crate) fn libc_version() -> Option<(&'static str, String)> {
     let this = Library::this();

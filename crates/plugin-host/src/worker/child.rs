@@ -11,11 +11,12 @@ use memmap2::{Mmap, MmapMut};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use super::Layout;
 use super::memory::{map_to_read, map_to_write};
+use super::observe::{Subject, Surroundings};
 use super::protocol::{
     Connection, Event, Fault, Limits, RUN_FAILED, RUN_OK, RUN_REQUEST, Reply, Request, Shipped, TIMES_REQUEST,
 };
-use super::{Layout, observe};
 use crate::adapter::{Api, ContextHandle, DeviceHandle, ExecutableHandle, Slots};
 use crate::error::{PluginError, PluginErrorKind, Result};
 use crate::program::{Program, Span};
@@ -40,7 +41,8 @@ fn serve() -> std::result::Result<(), Fault> {
     watch(socket.try_clone()?);
     let events = Events(Arc::new(Mutex::new(Connection::new(UnixStream::from(socket.try_clone()?)))));
     let mut requests = Connection::new(UnixStream::from(socket));
-    let mut worker = Worker { events, plugin: None, executables: Vec::new(), threads: Vec::new() };
+    let mut worker =
+        Worker { events, before: None, plugin: None, executables: Vec::new(), threads: Vec::new() };
     loop {
         let (request, descriptors) = match requests.receive::<Request>(None) {
             Ok(received) => received,
@@ -87,6 +89,8 @@ struct Loaded {
 
 struct Worker {
     events: Events,
+    /// How things were before the plugin was loaded.
+    before: Option<Surroundings>,
     plugin: Option<Loaded>,
     /// By number; `None` where freed.
     executables: Vec<Option<Arc<ExecutableHandle>>>,
@@ -99,6 +103,7 @@ impl Worker {
         match request {
             Request::Load { manifest, path, trust, log_level, limits } => {
                 limit(limits)?;
+                self.before = Some(Surroundings::now());
                 let manifest = manifest.at(path);
                 let logs = self.events.clone();
                 let log = Box::new(move |level: i32, target: &str, text: &str| {
@@ -166,9 +171,14 @@ impl Worker {
             Request::Observe { check, program } => {
                 let program = program.map(|program| unpack(program, descriptors.next())).transpose()?;
                 let loaded = self.loaded()?;
-                let program = program.as_ref().map(|(program, constants)| (program, &constants[..]));
-                let events = &self.events;
-                Ok(Reply::Observed(observe::observe(&loaded.api, &loaded.devices, check, program, events)))
+                let subject = Subject {
+                    api: &loaded.api,
+                    devices: &loaded.devices,
+                    program: program.as_ref().map(|(program, constants)| (program, &constants[..])),
+                    before: self.before.as_ref(),
+                    events: &self.events,
+                };
+                Ok(Reply::Observed(subject.observe(check)))
             }
         }
     }

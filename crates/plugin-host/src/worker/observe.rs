@@ -29,7 +29,8 @@ pub enum Check {
     NoSuchDevice,
     /// A device opens twice, and closing one leaves the other usable.
     DeviceTwice,
-    /// Folder, environment, file mask and floating-point environment are as they were after compiling and running.
+    /// Folder, environment, file mask, handlers of signals, locale and floating-point environment are, after compiling
+    /// and running, as they were before loading.
     Environment,
     /// Compiling, running and freeing a program again and again does not grow the process.
     Cycles {
@@ -61,39 +62,45 @@ fn held(holds: bool, otherwise: &str) -> Observed {
     if holds { Observed::Passed } else { Observed::Failed(otherwise.to_owned()) }
 }
 
-/// Makes one observation.
-pub(super) fn observe(
-    api: &Arc<Api>,
-    devices: &[Arc<DeviceHandle>],
-    check: Check,
-    program: Option<(&Program, &[u8])>,
-    events: &Events,
-) -> Observed {
-    let seen = match check {
-        Check::QueryIsPure => {
-            events.stage("query");
-            Ok(held(
-                api.query_is_pure(),
-                "expected the same table at every query, and NULL for unknown majors",
-            ))
-        }
-        Check::UnknownExtension => {
-            events.stage("get_extension");
-            Ok(held(api.refuses_unknown_extensions(), "expected NULL for an unknown extension"))
-        }
-        Check::FreeNothing => {
-            events.stage("free");
-            api.free_nothing();
-            Ok(Observed::Passed)
-        }
-        Check::StableCapabilities => stable(api, devices),
-        Check::NoSuchDevice => no_such_device(api, devices),
-        Check::DeviceTwice => twice(api),
-        Check::Environment => environment(devices, program, events),
-        Check::Cycles { times } => cycles(devices, program, times, events),
-        Check::Blob => blob(api, devices, program, events),
-    };
-    seen.unwrap_or_else(Observed::from)
+/// What is observed.
+pub(super) struct Subject<'a> {
+    pub(super) api: &'a Arc<Api>,
+    pub(super) devices: &'a [Arc<DeviceHandle>],
+    /// A program with its constants.
+    pub(super) program: Option<(&'a Program, &'a [u8])>,
+    /// How things were before the plugin was loaded.
+    pub(super) before: Option<&'a Surroundings>,
+    pub(super) events: &'a Events,
+}
+
+impl Subject<'_> {
+    /// Makes one observation.
+    pub(super) fn observe(&self, check: Check) -> Observed {
+        let Self { api, devices, program, before, events } = *self;
+        let seen = match check {
+            Check::QueryIsPure => {
+                events.stage("query");
+                let rule = "expected the same table at every query, and NULL for unknown majors";
+                Ok(held(api.query_is_pure(), rule))
+            }
+            Check::UnknownExtension => {
+                events.stage("get_extension");
+                Ok(held(api.refuses_unknown_extensions(), "expected NULL for an unknown extension"))
+            }
+            Check::FreeNothing => {
+                events.stage("free");
+                api.free_nothing();
+                Ok(Observed::Passed)
+            }
+            Check::StableCapabilities => stable(api, devices),
+            Check::NoSuchDevice => no_such_device(api, devices),
+            Check::DeviceTwice => twice(api),
+            Check::Environment => environment(devices, program, before, events),
+            Check::Cycles { times } => cycles(devices, program, times, events),
+            Check::Blob => blob(api, devices, program, events),
+        };
+        seen.unwrap_or_else(Observed::from)
+    }
 }
 
 fn stable(api: &Arc<Api>, devices: &[Arc<DeviceHandle>]) -> Result<Observed> {
@@ -168,27 +175,38 @@ impl Running {
 
 /// What a plugin must leave as it was.
 #[derive(PartialEq)]
-struct Surroundings {
+pub(super) struct Surroundings {
     folder: Option<std::path::PathBuf>,
     variables: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     mask: String,
+    /// Which signals have handlers.
+    handlers: String,
+    locale: Option<String>,
     /// Bits of results that change with rounding mode and flushing of small numbers.
     floats: [u32; 4],
 }
 
 impl Surroundings {
-    fn now() -> Self {
+    pub(super) fn now() -> Self {
         let mut variables: Vec<_> = std::env::vars_os().collect();
         variables.sort();
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mask = status.lines().find(|line| line.starts_with("Umask")).unwrap_or_default().to_owned();
+        let line =
+            |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
         let floats = [
             (black_box(1.0f32) / black_box(3.0)).to_bits(),
             (black_box(-1.0f32) / black_box(3.0)).to_bits(),
             (black_box(1.0f32) + black_box(f32::EPSILON / 2.0)).to_bits(),
             (black_box(f32::MIN_POSITIVE) / black_box(4.0)).to_bits(),
         ];
-        Self { folder: std::env::current_dir().ok(), variables, mask, floats }
+        Self {
+            folder: std::env::current_dir().ok(),
+            variables,
+            mask: line("Umask"),
+            handlers: line("SigCgt"),
+            locale: crate::load::locale(),
+            floats,
+        }
     }
 
     fn difference(&self, other: &Self) -> Option<&'static str> {
@@ -196,6 +214,8 @@ impl Surroundings {
             ("current folder", self.folder != other.folder),
             ("environment", self.variables != other.variables),
             ("file mask", self.mask != other.mask),
+            ("handling of signals", self.handlers != other.handlers),
+            ("locale", self.locale != other.locale),
             ("floating-point environment", self.floats != other.floats),
         ]
         .into_iter()
@@ -206,12 +226,12 @@ impl Surroundings {
 fn environment(
     devices: &[Arc<DeviceHandle>],
     program: Option<(&Program, &[u8])>,
+    before: Option<&Surroundings>,
     events: &Events,
 ) -> Result<Observed> {
-    let (Some(device), Some((program, constants))) = (devices.first(), program) else {
+    let (Some(device), Some((program, constants)), Some(before)) = (devices.first(), program, before) else {
         return Ok(Observed::Absent);
     };
-    let before = Surroundings::now();
     events.stage("compile");
     let running = Running::compile(device, program, constants)?;
     events.stage("run");

@@ -1,5 +1,6 @@
 //! Plugins of this repository, loaded in this process and in workers.
 
+mod faults;
 mod loading;
 
 use std::ffi::OsString;
