@@ -3,8 +3,6 @@
 //! Spawning a worker and probing a plugin; one run of one element, here and there: the difference is a round trip; one
 //! run of 4 MiB in and 4 MiB out, here and there: the difference, divided by 8, is the cost of a MiB.
 
-#![expect(missing_docs, reason = "a bench has no interface")]
-
 use std::hint::black_box;
 use std::path::PathBuf;
 

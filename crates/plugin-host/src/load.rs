@@ -111,6 +111,25 @@ pub(crate) fn locale() -> Option<String> {
     Some(locale.to_string_lossy().into_owned())
 }
 
+/// The functions that handle signals 1 to 31, as addresses; empty where the C library does not tell.
+pub(crate) fn signal_handlers() -> Vec<usize> {
+    /// As long as every C library's `struct sigaction` and longer; its first word is the handler.
+    type Action = [usize; 64];
+    type SigAction = unsafe extern "C" fn(std::ffi::c_int, *const Action, *mut Action) -> std::ffi::c_int;
+    let this = Library::this();
+    // SAFETY: without a new action the function only writes the present one to memory that is long enough.
+    unsafe {
+        let Ok(ask) = this.get::<SigAction>(b"sigaction") else { return Vec::new() };
+        (1..32)
+            .map(|signal| {
+                let mut action = [0; 64];
+                ask(signal, std::ptr::null(), &raw mut action);
+                action[0]
+            })
+            .collect()
+    }
+}
+
 /// Name and version of the C library, where it tells.
 pub(crate) fn libc_version() -> Option<(&'static str, String)> {
     let this = Library::this();
