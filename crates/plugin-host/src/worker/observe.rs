@@ -179,8 +179,8 @@ pub(super) struct Surroundings {
     folder: Option<std::path::PathBuf>,
     variables: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     mask: String,
-    /// Which signals have handlers.
-    handlers: String,
+    /// What handles signals.
+    handlers: Vec<usize>,
     locale: Option<String>,
     /// Bits of results that change with rounding mode and flushing of small numbers.
     floats: [u32; 4],
@@ -202,8 +202,8 @@ impl Surroundings {
         Self {
             folder: std::env::current_dir().ok(),
             variables,
-            mask: line("Umask"),
-            handlers: line("SigCgt"),
+            mask,
+            handlers: crate::load::signal_handlers(),
             locale: crate::load::locale(),
             floats,
         }
