@@ -2,6 +2,7 @@
 
 mod faults;
 mod loading;
+mod minors;
 
 use std::ffi::OsString;
 use std::path::Path;
