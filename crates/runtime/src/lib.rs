@@ -7,7 +7,9 @@ pub mod energy;
 mod memory;
 pub mod partition;
 mod session;
+mod shapes;
 pub mod times;
 
 pub use memory::peak_memory_bytes;
 pub use session::Session;
+pub use shapes::ShapeSessions;
