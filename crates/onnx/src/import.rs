@@ -5,6 +5,7 @@
 
 mod attributes;
 mod control;
+mod functions;
 mod operators;
 
 use std::collections::{HashMap, HashSet};
@@ -89,13 +90,14 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph> {
 }
 
 fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) -> Result<Graph> {
-    let model = ModelProto::decode(bytes).map_err(|error| {
+    let mut model = ModelProto::decode(bytes).map_err(|error| {
         OnnxError::new(
             OnnxErrorKind::Malformed,
             format!("expected an ONNX model, found other or truncated bytes: {error}"),
         )
         .with_help("check that the file was copied whole, and that it is the .onnx itself")
     })?;
+    functions::inline(&mut model)?;
     let graph = model.graph.as_ref().ok_or_else(|| {
         OnnxError::new(OnnxErrorKind::Malformed, "expected an ONNX model with a graph, found none")
             .with_help("check that the file was copied whole, and that it is the .onnx itself")

@@ -397,7 +397,64 @@ def recurrent_cases():
     yield from layer("LSTM", 4, given="b", activations=["HardSigmoid", "Tanh", "Relu"], name="functions")
 
 
-FAMILIES = {"control": control_cases, "unary": unary_cases, "recurrent": recurrent_cases, "index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
+def function_cases():
+    """Functions that a model brings along."""
+    value, make, domain, F = helper.make_tensor_value_info, helper.make_node, "of.mine", TensorProto.FLOAT
+    sets = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
+
+    def refers(op, inputs, outputs, **attributes):
+        """A node whose attributes are those of the call: KEY=(name in the call, type)."""
+        node = make(op, inputs, outputs)
+        for name, (wanted, kind) in attributes.items():
+            node.attribute.append(onnx.AttributeProto(name=name, ref_attr_name=wanted, type=kind))
+        return node
+
+    def function(name, inputs, outputs, nodes, attributes=(), defaults=()):
+        return helper.make_function(domain, name, inputs, outputs, nodes, sets, list(attributes), list(defaults))
+
+    def model(label, nodes, inputs, outputs, functions):
+        graph = helper.make_graph(
+            nodes, "case", [value(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in inputs],
+            [value(n, F, None) for n in outputs])
+        made = helper.make_model(graph, opset_imports=sets, functions=functions, ir_version=9)
+        return label, made, [a for _, a in inputs]
+
+    kinds = onnx.AttributeProto
+    x, y = ("x", floats(3, 4)), ("y", floats(3, 4))
+    hypotenuse = function("Hypotenuse", ["a", "b"], ["c"], [
+        make("Mul", ["a", "a"], ["x"]), make("Mul", ["b", "b"], ["y"]), make("Add", ["x", "y"], ["s"]),
+        make("Sqrt", ["s"], ["c"])])
+    call = lambda op, inputs, outputs, **attributes: make(op, inputs, outputs, domain=domain, **attributes)
+    # The body's own names are also names of the graph.
+    yield model("plain", [call("Hypotenuse", ["x", "y"], ["z"])], [x, y], ["z"], [hypotenuse])
+    yield model("twice", [call("Hypotenuse", ["x", "y"], ["s"]), call("Hypotenuse", ["s", "x"], ["z"])],
+                [x, y], ["z"], [hypotenuse])
+    nested = function("Longer", ["a", "b"], ["c", "d"], [
+        call("Hypotenuse", ["a", "b"], ["s"]), call("Hypotenuse", ["s", "b"], ["c"]), make("Neg", ["s"], ["d"])])
+    yield model("nested", [call("Longer", ["x", "y"], ["z", "w"])], [x, y], ["z", "w"], [nested, hypotenuse])
+    yield model("second-output-left-out", [call("Longer", ["x", "y"], ["z", ""])], [x, y], ["z"], [nested, hypotenuse])
+    leaky = function("Leaky", ["a"], ["b"], [refers("LeakyRelu", ["a"], ["b"], alpha=("slope", kinds.FLOAT))],
+                     defaults=[helper.make_attribute("slope", 0.25)])
+    yield model("attribute", [call("Leaky", ["x"], ["z"], slope=0.5)], [x], ["z"], [leaky])
+    yield model("attribute-by-default", [call("Leaky", ["x"], ["z"])], [x], ["z"], [leaky])
+    soft = function("Soft", ["a"], ["b"], [refers("Softmax", ["a"], ["b"], axis=("at", kinds.INT))], attributes=["at"])
+    yield model("attribute-left-out", [call("Soft", ["x"], ["z"])], [x], ["z"], [soft])
+    clip = function("Above", ["a", "low"], ["b"], [make("Clip", ["a", "low"], ["b"])])
+    yield model("input-left-out", [call("Above", ["x"], ["z"])], [x], ["z"], [clip])
+    then = helper.make_graph([make("Add", ["a", "s"], ["t"])], "then", [], [value("t", F, None)])
+    other = helper.make_graph([call("Hypotenuse", ["a", "s"], ["t"])], "else", [], [value("t", F, None)])
+    choice = function("Choice", ["go", "a"], ["b"], [
+        make("Mul", ["a", "a"], ["s"]), make("If", ["go"], ["b"], then_branch=then, else_branch=other)])
+    for go in (True, False):
+        yield model(f"branches-{go}", [call("Choice", ["go", "x"], ["z"])], [("go", np.array(go)), x], ["z"],
+                    [choice, hypotenuse])
+    inside = helper.make_graph([call("Hypotenuse", ["x", "y"], ["t"])], "then", [], [value("t", F, None)])
+    outside = helper.make_graph([make("Sub", ["x", "y"], ["t"])], "else", [], [value("t", F, None)])
+    yield model("called-in-a-branch", [make("If", ["go"], ["z"], then_branch=inside, else_branch=outside)],
+                [("go", np.array(True)), x, y], ["z"], [hypotenuse])
+
+
+FAMILIES = {"functions": function_cases, "control": control_cases, "unary": unary_cases, "recurrent": recurrent_cases, "index": index_cases, "composed": composed_cases, "sampling": sampling_cases, "moving": moving_cases}
 
 
 def run(model, inputs):

@@ -71,6 +71,50 @@ fn refused(bytes: &[u8]) -> (OnnxErrorKind, String) {
     (error.kind(), error.to_string())
 }
 
+/// A model with functions: `FunctionProto`s of domain `own`.
+fn with_functions(nodes: &[Vec<u8>], functions: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = model(nodes, &[]);
+    for function in functions {
+        // Field 25 needs two bytes of tag.
+        bytes.extend([0xca, 0x01]);
+        bytes.extend(&field(0, function)[1..]);
+    }
+    bytes
+}
+
+/// A function `own.NAME` from `a` to `b`.
+fn function(name: &str, nodes: &[Vec<u8>]) -> Vec<u8> {
+    let mut parts = vec![field(1, name.as_bytes()), field(4, b"a"), field(5, b"b"), field(10, b"own")];
+    parts.extend(nodes.iter().map(|node| field(7, node)));
+    joined(&parts)
+}
+
+/// A call of `own.NAME`.
+fn call(name: &str, input: &str, output: &str) -> Vec<u8> {
+    joined(&[node(name, &[input], output), field(7, b"own")])
+}
+
+#[test]
+fn functions_that_call_themselves_or_grow_without_end_are_refused_at_the_call() {
+    let sound = with_functions(&[call("F", "x", "y")], &[function("F", &[node("Relu", &["a"], "b")])]);
+    assert_eq!(import(&sound, &ImportOptions::default()).unwrap().node_count(), 1);
+    let itself = function("F", &[call("F", "a", "b")]);
+    let (kind, message) = refused(&with_functions(&[call("F", "x", "y")], &[itself]));
+    assert_eq!(kind, OnnxErrorKind::Structure);
+    assert!(message.starts_with("F_y") && message.contains("it may call itself"), "{message}");
+    // Each function calls the next sixteen times: 16^8 nodes, were they all written down.
+    let mut functions = vec![function("F8", &[node("Relu", &["a"], "b")])];
+    for level in 0..8 {
+        let next = format!("F{}", level + 1);
+        let mut nodes: Vec<Vec<u8>> = (0..15).map(|at| call(&next, "a", &format!("t{at}"))).collect();
+        nodes.push(call(&next, "a", "b"));
+        functions.push(function(&format!("F{level}"), &nodes));
+    }
+    let (kind, message) = refused(&with_functions(&[call("F0", "x", "y")], &functions));
+    assert_eq!(kind, OnnxErrorKind::Structure);
+    assert!(message.contains("expected at most 1048576 nodes"), "{message}");
+}
+
 #[test]
 fn a_small_model_is_read() {
     let graph = import(&model(&[node("Relu", &["x"], "y")], &[]), &ImportOptions::default()).unwrap();

@@ -126,6 +126,11 @@ fn functions_of_one_element_agree_with_onnx_runtime() {
 }
 
 #[test]
+fn functions_of_the_model_agree_with_onnx_runtime() {
+    family("functions");
+}
+
+#[test]
 fn control_flow_agrees_with_onnx_runtime() {
     family("control");
 }
