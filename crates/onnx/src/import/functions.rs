@@ -53,7 +53,7 @@ struct Inliner<'m> {
     calls: usize,
 }
 
-impl<'m> Inliner<'m> {
+impl Inliner<'_> {
     fn graph(&mut self, graph: &mut GraphProto, depth: usize) -> Result<()> {
         graph.node = self.list(std::mem::take(&mut graph.node), depth)?;
         Ok(())
