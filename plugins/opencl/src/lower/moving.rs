@@ -1,0 +1,128 @@
+//! What only moves elements: other names for the same bytes, other orders, several tensors in one.
+
+use fewbit_plugin_sdk::{Node, Result, Why};
+
+use super::window::alike;
+use super::{Arg, DIMS, Layout, Lowering};
+
+impl<'p> Lowering<'p> {
+    /// Operators whose output is the input's bytes: no launch, unless the layout must change.
+    pub(super) fn alias(&mut self, node: &Node<'p>) -> Result<()> {
+        let names: &[&str] = match node.op_type {
+            "Reshape" => &["allowzero"],
+            "Flatten" => &["axis"],
+            "Squeeze" | "Unsqueeze" => &["axes"],
+            _ => &[],
+        };
+        let least = if node.op_type == "Reshape" { 2 } else { 1 };
+        let (inputs, y) = self.operands(node, least, least, names)?;
+        let Some(x) = inputs[0] else { return Err(self.refused(Why::OP, "expected an input")) };
+        let (input, output) = (self.shape(x)?, self.shape(y)?);
+        self.width(x)?;
+        if !alike(x, y) {
+            return Err(
+                self.refused(Why::SCHEME, "expected the output's type and parameters to be the input's")
+            );
+        }
+        if input.iter().product::<usize>() != output.iter().product::<usize>() {
+            return Err(self.refused(Why::SHAPE, format!("{input:?} does not give {output:?}")));
+        }
+        // Equal extents keep every layout.
+        let layout = match node.inputs[0] {
+            Some(value) if input == output && !x.is_constant() => self.layout(value),
+            _ => Layout::Rows,
+        };
+        let place = self.want_input(node, 0, layout)?;
+        self.places.insert((node.outputs[0], layout), place);
+        Ok(())
+    }
+
+    pub(super) fn transpose(&mut self, node: &Node<'p>) -> Result<()> {
+        let (inputs, y) = self.operands(node, 1, 1, &["perm"])?;
+        let Some(x) = inputs[0] else { return Err(self.refused(Why::OP, "expected an input")) };
+        let shape = self.shape(x)?;
+        let perm: Vec<usize> =
+            node.ints("perm")?.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect();
+        let mut sorted = perm.clone();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..shape.len()) || shape.len() > DIMS {
+            return Err(self.refused(Why::ATTRIBUTE, format!("perm {perm:?} of {} dimensions", shape.len())));
+        }
+        let extents: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
+        self.expect_shape(y, &extents)?;
+        if !alike(x, y) {
+            return Err(
+                self.refused(Why::SCHEME, "expected the output's type and parameters to be the input's")
+            );
+        }
+        let width = self.width(x)?;
+        // Whatever layout the input has already, one walk reads it.
+        let layout = match node.inputs[0] {
+            Some(value) if !x.is_constant() => self.layout(value),
+            _ => Layout::Rows,
+        };
+        let own = layout.strides(&shape);
+        let strides: Vec<i64> = perm.iter().map(|&axis| own[axis] as i64).collect();
+        let from = self.want_input(node, 0, layout)?;
+        let to = self.output(node, Layout::Rows)?;
+        self.permute(from, to, width, &extents, &strides, 0);
+        Ok(())
+    }
+
+    pub(super) fn concat(&mut self, node: &Node<'p>) -> Result<()> {
+        self.attributes(node, &["axis"])?;
+        let (program, [output]) = (self.program, node.outputs) else {
+            return Err(self.refused(Why::OP, "expected one output"));
+        };
+        let y = program.value(*output);
+        let shape = self.shape(y)?;
+        let axis = self.axis(node, shape.len())?;
+        let mut total = 0;
+        let mut operands = Vec::new();
+        for &index in &node.inputs {
+            let Some(index) = index else { return Err(self.refused(Why::OP, "an input is left out")) };
+            let x = program.value(index);
+            let own = self.shape(x)?;
+            let fits = own.len() == shape.len()
+                && (0..shape.len()).all(|other| other == axis || own[other] == shape[other]);
+            if !fits {
+                return Err(self.refused(Why::SHAPE, format!("{own:?} does not fit into {shape:?}")));
+            }
+            if x.quant.is_none() || y.quant.is_none() {
+                self.width(x)?;
+                if !alike(x, y) {
+                    return Err(self.refused(Why::DTYPE, format!("`{}` is not of the output's type", x.name)));
+                }
+            } else {
+                self.codes(x)?;
+                self.codes(y)?;
+            }
+            total += own[axis];
+            operands.push((index, x, own));
+        }
+        if total != shape[axis] {
+            return Err(
+                self.refused(Why::SHAPE, format!("{total} elements along axis {axis}, not {}", shape[axis]))
+            );
+        }
+        // The layout of the first input that is computed.
+        let layout = operands
+            .iter()
+            .find(|(_, x, _)| !x.is_constant())
+            .map_or(Layout::Rows, |&(index, _, _)| self.layout(index));
+        let order = layout.order(shape.len());
+        let place = order.iter().position(|&other| other == axis).unwrap_or(axis);
+        let inner: usize = order[place + 1..].iter().map(|&other| shape[other]).product();
+        let places: Vec<Arg> =
+            operands.iter().map(|&(index, _, _)| self.want(index, layout)).collect::<Result<_>>()?;
+        let to = self.output(node, layout)?;
+        let mut offset = 0;
+        for ((_, x, own), from) in operands.into_iter().zip(places) {
+            let count: usize = own.iter().product();
+            let row = own[axis] * inner;
+            self.rows(from, x, to, y, (count, row.max(1), shape[axis] * inner, offset))?;
+            offset += row;
+        }
+        Ok(())
+    }
+}
