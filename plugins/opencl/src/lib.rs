@@ -30,6 +30,8 @@ use device::Opened;
 
 /// How integer products are computed, for tests and measurements: `floats` or `packed`.
 const PRODUCTS_VARIABLE: &str = "FEWBIT_OPENCL_PRODUCTS";
+/// Rows and vector of tiles, such as `8x16`.
+const TILE_VARIABLE: &str = "FEWBIT_OPENCL_TILE";
 /// `no`: divisions are corrected in kernels even where the device's round correctly.
 const DIVIDE_VARIABLE: &str = "FEWBIT_OPENCL_DIVIDE";
 
@@ -77,6 +79,16 @@ fn chosen(facts: &Facts) -> Result<Tuning> {
             ));
         }
         _ => {}
+    }
+    if let Ok(tile) = std::env::var(TILE_VARIABLE) {
+        let numbers =
+            tile.split_once('x').and_then(|(rows, vector)| Some((rows.parse().ok()?, vector.parse().ok()?)));
+        let fits = numbers.filter(|(rows, vector)| (1..=32).contains(rows) && [4, 8, 16].contains(vector));
+        let Some((rows, vector)) = fits else {
+            let message = format!("{TILE_VARIABLE}={tile}: expected 1 to 32 rows x 4, 8 or 16");
+            return Err(Error::unsupported(Why::ATTRIBUTE, message));
+        };
+        (tuning.rows, tuning.vector) = (rows, vector);
     }
     if std::env::var(DIVIDE_VARIABLE).is_ok_and(|value| value == "no") {
         tuning.exact_divide = false;

@@ -81,6 +81,20 @@ __kernel void binary_codes(__global const uchar *restrict a, __global const ucha
                            int zero_a, int zero_b, int zero, int low, int high, uint flip_a, uint flip_b, uint flip,
                            __constant int *g) {
   const int first = get_global_id(0) * RUN, end = min(first + RUN, count);
+  if (same && end - first == RUN) {
+    const int16 left = convert_int16(vload16(0, a + first) ^ (uchar16)((uchar)flip_a)) - zero_a;
+    const int16 right = convert_int16(vload16(0, b + first) ^ (uchar16)((uchar)flip_b)) - zero_b;
+    float16 real = convert_float16(op == B_MUL ? left * right : left) * ratio_a;
+    if (op != B_MUL) {
+      const float16 other = convert_float16(right) * ratio_b;
+      real = op == B_ADD ? real + other : real - other;
+    }
+    real = select(real, (float16)(0.0f), isnan(real));
+    real = clamp(real, (float16)((float)(low - zero)), (float16)((float)(high - zero)));
+    const uchar16 code = convert_uchar16(convert_int16_rte(real) + zero) ^ (uchar16)((uchar)flip);
+    vstore16(code, 0, y + first);
+    return;
+  }
   for (int i = first; i < end; i++) {
     const int2 at = same ? (int2)(i) : walk(i, g);
     const int left = (a[at.x] ^ (uchar)flip_a) - zero_a, right = (b[at.y] ^ (uchar)flip_b) - zero_b;

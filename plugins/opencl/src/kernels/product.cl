@@ -92,15 +92,13 @@ __kernel void product_codes(__global const uchar *restrict x, __global const cha
             for (int r = 0; r < ROWS; r++) part[r] = fma((vfloat)(values[r][j]), weight, part[r]);
           }
         } else {
-          for (int r = 0; r < ROWS; r++) {
-            for (int j = 0; j < n; j++) {
-              values[r][j] = at[r] >= 0 ? (float)(x[at[r] + base + k + j] ^ flip) - zero : 0.0f;
-            }
-          }
           for (int j = 0; j < n; j++) {
             const vfloat weight = TO_VFLOAT(VLOAD(j, weights));
             #pragma unroll
-            for (int r = 0; r < ROWS; r++) part[r] = fma((vfloat)(values[r][j]), weight, part[r]);
+            for (int r = 0; r < ROWS; r++) {
+              const float value = at[r] >= 0 ? (float)(x[at[r] + base + k + j] ^ flip) - zero : 0.0f;
+              part[r] = fma((vfloat)(value), weight, part[r]);
+            }
           }
         }
         weights += n * VEC;
