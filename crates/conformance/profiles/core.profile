@@ -1,8 +1,10 @@
 # What every backend shows, whatever it computes.
 profile  core
 suite    1
-summary  the life of objects, robustness, threads: what every backend shows
+summary  the boundary, the life of its objects, honesty, robustness and threads
+must     abi/**
 must     lifecycle/**
+must     capability/**
 must     robust/**
 must     concurrency/**
 may      speed/**

@@ -33,6 +33,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         library: Option<PathBuf>,
     },
+    /// What this program is started as to run a plugin; not for people.
+    #[command(hide = true)]
+    Worker,
     /// Lists the profiles, or the ids of a profile's cases.
     List {
         /// The profile whose cases to list.
@@ -48,12 +51,28 @@ pub(crate) struct What {
     /// A backend of the workspace: `cpu`.
     #[arg(long, value_name = "NAME")]
     pub(crate) builtin: Option<String>,
+    /// The manifest of a plugin: `example-npu.backend.toml`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+/// How a plugin is run.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct How {
+    /// Runs the plugin in this process: faster to debug, and a crash ends the run.
+    #[arg(long, requires = "manifest")]
+    pub(crate) in_process: bool,
+    /// Loads a library other than the manifest's hash says: while it is developed.
+    #[arg(long, requires = "manifest")]
+    pub(crate) dev: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) how: How,
     /// A built-in profile, or the path of one.
     #[arg(long, default_value = "core")]
     pub(crate) profile: String,
@@ -78,6 +97,8 @@ pub(crate) struct Run {
 pub(crate) struct One {
     #[command(flatten)]
     pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) how: How,
     /// The id of the case.
     #[arg(long)]
     pub(crate) id: String,

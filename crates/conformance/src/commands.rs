@@ -7,7 +7,10 @@ use std::time::Duration;
 use fewbit_conformance::run::{self, CaseResult, RunOptions};
 use fewbit_conformance::{Duty, KitError, Profile, Status, Subject, Waivers, devices, report, suites, today};
 
-use crate::args::{Arguments, Command, One, Run, What};
+use fewbit_conformance::devices::PluginOptions;
+use fewbit_plugin_host::WorkerOptions;
+
+use crate::args::{Arguments, Command, How, One, Run, What};
 use crate::{Answer, print};
 
 pub(crate) fn run(arguments: Arguments) -> Result<Answer, KitError> {
@@ -17,11 +20,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<Answer, KitError> {
         Command::Compare { old, new } => compare(&old, &new),
         Command::Verify { folder, library } => verify(&folder, library.as_deref()),
         Command::List { profile } => list(profile.as_deref()),
+        // `main` does not come here with it.
+        Command::Worker => Ok(Answer::Yes),
     }
 }
 
-fn open(what: &What) -> Result<Subject, KitError> {
-    devices::builtin(what.builtin.as_deref().unwrap_or("cpu"))
+/// The subject; a plugin's calls may take `limit` each.
+fn open(what: &What, how: How, limit: Duration) -> Result<Subject, KitError> {
+    let Some(manifest) = &what.manifest else {
+        return devices::builtin(what.builtin.as_deref().unwrap_or("cpu"));
+    };
+    let program = std::env::current_exe().map_err(|error| devices::no_worker(&error))?;
+    let worker = WorkerOptions::new(program, ["worker".into()]).with_timeout(limit);
+    let options = PluginOptions { worker, in_process: how.in_process, skip_hash: how.dev };
+    devices::plugin(manifest, &options)
 }
 
 fn read(path: &Path) -> Result<String, KitError> {
@@ -40,9 +52,9 @@ fn run_profile(arguments: &Run) -> Result<Answer, KitError> {
         Some(path) => Waivers::parse(&read(path)?, &path.display().to_string())?,
         None => Waivers::default(),
     };
-    let subject = Arc::new(open(&arguments.what)?);
+    let subject = Arc::new(open(&arguments.what, arguments.how, Duration::from_secs(arguments.limit))?);
     let mut options = RunOptions::on(today());
-    options.limit = Duration::from_secs(arguments.limit);
+    options.limit = patience(arguments.limit);
     options.filter.clone_from(&arguments.filter);
     let mut progress = |case: &CaseResult| {
         let calm = matches!(case.status, Status::Passed | Status::NotApplicable | Status::Refused);
@@ -52,7 +64,7 @@ fn run_profile(arguments: &Run) -> Result<Answer, KitError> {
     };
     let report = run::run(&subject, &profile, &waivers, &options, &mut progress)?;
     if let Some(out) = &arguments.out {
-        report::write(&report, &subject, None, out)?;
+        report::write(&report, &subject, arguments.what.manifest.as_deref(), out)?;
         print::note(&format!("report in {}", out.display()));
     }
     print::summary(&report);
@@ -60,10 +72,10 @@ fn run_profile(arguments: &Run) -> Result<Answer, KitError> {
 }
 
 fn run_one(arguments: &One) -> Result<Answer, KitError> {
-    let subject = Arc::new(open(&arguments.what)?);
+    let subject = Arc::new(open(&arguments.what, arguments.how, Duration::from_secs(arguments.limit))?);
     let case = suites::find(&subject.capability, &arguments.id)?;
     let mut options = RunOptions::on(today());
-    options.limit = Duration::from_secs(arguments.limit);
+    options.limit = patience(arguments.limit);
     let result = run::run_case(&subject, case, Duty::Must, &Waivers::default(), &options);
     print::case(&result);
     Ok(if result.status.is_failure() { Answer::No } else { Answer::Yes })
@@ -109,4 +121,9 @@ fn list(profile: Option<&str>) -> Result<Answer, KitError> {
         }
     }
     Ok(Answer::Yes)
+}
+
+/// How long a case may take: a call of a plugin that takes too long is then known by its name.
+fn patience(limit: u64) -> Duration {
+    Duration::from_secs(limit + 5)
 }

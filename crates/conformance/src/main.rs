@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return print::usage(&error),
     };
+    if let args::Command::Worker = arguments.command {
+        return fewbit_plugin_host::worker::main();
+    }
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| commands::run(arguments)));
     match outcome {
         Ok(Ok(Answer::Yes)) => ExitCode::SUCCESS,

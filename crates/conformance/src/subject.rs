@@ -7,6 +7,7 @@ use fewbit_core::capability::NodeQuery;
 use fewbit_core::capability::{Capability, Numerics, Support, Verdict};
 use fewbit_core::ir::{DType, Graph, Node};
 use fewbit_core::plan::Precision;
+use fewbit_plugin_host::{Check, Observed, PluginError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{KitError, KitErrorKind, Result};
@@ -39,6 +40,8 @@ pub struct Identity {
     pub isolated: bool,
 }
 
+/// Looks at what only somebody who calls a plugin's functions one by one can see.
+pub(crate) type Observer = dyn Fn(Check, Option<&Graph>) -> Result<Observed, PluginError> + Send + Sync;
 type Open = dyn Fn() -> Result<Arc<dyn Device>> + Send + Sync;
 
 /// A device under test.
@@ -50,6 +53,7 @@ pub struct Subject {
     /// How to name it in commands: `--builtin cpu`, `--manifest FILE`.
     pub selector: String,
     open: Box<Open>,
+    observer: Option<Box<Observer>>,
     device: Mutex<Option<Arc<dyn Device>>>,
 }
 
@@ -70,7 +74,28 @@ impl Subject {
         let capability = device.capabilities().map_err(refused)?;
         capability.validate().map_err(refused)?;
         let device = Mutex::new(Some(device));
-        Ok(Self { identity, capability, selector: selector.into(), open: Box::new(open), device })
+        Ok(Self {
+            identity,
+            capability,
+            selector: selector.into(),
+            open: Box::new(open),
+            observer: None,
+            device,
+        })
+    }
+
+    /// The same, of which a plugin's own observations can be made.
+    pub(crate) fn observed_by(self, observer: Box<Observer>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// Makes an observation; `None` where the subject is no plugin.
+    pub(crate) fn observe(
+        &self,
+        check: Check,
+        program: Option<&Graph>,
+    ) -> Option<Result<Observed, PluginError>> {
+        self.observer.as_ref().map(|observer| observer(check, program))
     }
 
     /// The device, opened again where the last one was given up.
@@ -142,7 +167,7 @@ pub(crate) fn precision(program: &Graph, node: &Node) -> Precision {
 
 /// The newest ABI that this kit speaks.
 pub(crate) fn host_abi() -> String {
-    "none".to_owned()
+    format!("{}.{}", fewbit_plugin_host::ABI_VERSION.0, fewbit_plugin_host::ABI_VERSION.1)
 }
 
 /// How exact the least exact processor of a document says its integers are.

@@ -1,5 +1,7 @@
 //! The suites: every case of this suite version, in a fixed order.
 
+mod abi;
+mod capability;
 mod concurrency;
 mod lifecycle;
 mod model;
@@ -16,8 +18,9 @@ use crate::error::{KitError, KitErrorKind, Result};
 
 /// Every case for a device with this document; only the cases of suite `capability` depend on it.
 pub fn all(document: &Capability) -> Vec<Case> {
-    let _ = document;
-    let mut cases = lifecycle::cases();
+    let mut cases = abi::cases();
+    cases.extend(lifecycle::cases());
+    cases.extend(capability::cases(document));
     cases.extend(op_int::cases());
     cases.extend(op_float::cases());
     cases.extend(model::cases());

@@ -43,7 +43,7 @@ fn the_cpu_passes_every_profile() {
         let wrong: Vec<_> = report
             .cases
             .iter()
-            .filter(|case| !matches!(case.status.name(), "passed"))
+            .filter(|case| !matches!(case.status.name(), "passed" | "not-applicable"))
             .map(|case| format!("{} {}: {}", case.status.name(), case.id, case.message))
             .collect();
         assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));

@@ -30,6 +30,9 @@ pub use isolated::{Check, Observed, WorkerOptions, observe};
 pub use load::Trust;
 pub use manifest::{AbiRange, Isolation, Manifest, Platform, Run, SUFFIX, Snapshot, ThreadsOf, hash_file};
 
+/// Major and minor version of the ABI that this host speaks.
+pub const ABI_VERSION: (u32, u32) = (fewbit_abi::ABI_MAJOR, fewbit_abi::ABI_MINOR);
+
 /// Emits a line of a plugin's log.
 ///
 /// Call sites of `tracing` are static, so the plugin and its target are fields.

@@ -7,6 +7,7 @@ use fewbit_core::capability::Verdict;
 use fewbit_core::ir::{DType, Graph, Tensor};
 use fewbit_core::reference::Interpreter;
 use fewbit_core::{CoreError, CoreErrorKind};
+use fewbit_plugin_host::PluginErrorKind;
 
 use super::{Outcome, Probing};
 use crate::case::{Compare, Form, Problem, Stage, Status};
@@ -19,9 +20,12 @@ pub(crate) fn refused_or_broken(error: &CoreError, stage: Stage) -> Outcome {
     // Behind the traits an isolated plugin's end is an error of the backend that says what became of its process.
     let status = if error.kind() != CoreErrorKind::Backend {
         Status::Failed
-    } else if text.contains("timed out") {
+    } else if text.contains(PluginErrorKind::Timeout.entry().code) {
         Status::TimedOut
-    } else if text.contains("crashed") || text.contains("exited") {
+    } else if [PluginErrorKind::Crash, PluginErrorKind::Exit, PluginErrorKind::Protocol]
+        .iter()
+        .any(|kind| text.contains(kind.entry().code))
+    {
         Status::Crashed
     } else {
         Status::Failed
