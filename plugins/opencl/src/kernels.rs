@@ -142,3 +142,37 @@ fn store(program: &Program, file: &Path) -> std::result::Result<(), String> {
     fs::write(&new, bytes).map_err(text)?;
     fs::rename(&new, file).map_err(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device;
+
+    #[test]
+    fn binaries_are_kept_read_again_and_replaced_where_damaged() {
+        let Some((handle, facts)) = device::find(None).unwrap().into_iter().next() else {
+            let required = std::env::var("FEWBIT_REQUIRE_OPENCL").is_ok_and(|value| value == "1");
+            assert!(!required, "FEWBIT_REQUIRE_OPENCL=1 and there is no OpenCL device");
+            fewbit_testing::report_skip("there is no OpenCL device");
+            return;
+        };
+        let tuning = facts.tuning();
+        let device = Opened::new(handle, facts, tuning, None).unwrap();
+        let folder = std::env::temp_dir().join(format!("fewbit-opencl-{}", std::process::id()));
+        Kernels::build_in(&device, Some(&folder)).unwrap();
+        let files: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let [file] = &files[..] else { panic!("expected one binary, found {files:?}") };
+        let whole = fs::read(file).unwrap();
+        // What is whole is taken as it is: no other bytes are written.
+        let written = fs::metadata(file).unwrap().modified().unwrap();
+        Kernels::build_in(&device, Some(&folder)).unwrap();
+        assert_eq!(fs::metadata(file).unwrap().modified().unwrap(), written);
+        // What is not is built anew.
+        fs::write(file, &whole[..whole.len() - 1]).unwrap();
+        Kernels::build_in(&device, Some(&folder)).unwrap();
+        let again = fs::read(file).unwrap();
+        let (sum, binary) = again.split_at(SUM);
+        assert_eq!(Sha256::digest(binary)[..], *sum);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
