@@ -273,6 +273,10 @@ impl<'p> Lowering<'p> {
     fn shape(&self, value: &Value<'_>) -> Result<Vec<usize>> {
         let refused = |message: &str| self.refused(Why::SHAPE, format!("`{}` {message}", value.name));
         let shape = value.shape().ok_or_else(|| refused("has no fixed extents"))?;
+        if shape.len() > DIMS {
+            let message = format!("expected at most {DIMS} dimensions, found {}", shape.len());
+            return Err(self.refused(Why::RANK, message));
+        }
         let elements = value.elements().filter(|&elements| elements <= ELEMENTS_MAX);
         elements.map(|_| shape).ok_or_else(|| refused("has more elements than kernels count"))
     }

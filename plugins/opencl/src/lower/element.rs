@@ -2,7 +2,7 @@
 
 use fewbit_plugin_sdk::{Node, Result, Value, Why};
 
-use super::{Arg, DIMS, Layout, Lowering};
+use super::{Arg, Layout, Lowering};
 
 /// Elements a work item of most of these kernels computes: `RUN`.
 const RUN: usize = 16;
@@ -180,9 +180,6 @@ impl<'p> Lowering<'p> {
             if !fits {
                 return Err(self.refused(Why::SHAPE, format!("`{}` does not broadcast", operand.name)));
             }
-        }
-        if shape.len() > DIMS {
-            return Err(self.refused(Why::RANK, format!("expected at most {DIMS} dimensions")));
         }
         // The layout of the operand that has the output's extents.
         let layout = [(0, a, &left), (1, b, &right)]

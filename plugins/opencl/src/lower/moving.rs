@@ -3,7 +3,7 @@
 use fewbit_plugin_sdk::{Node, Result, Why};
 
 use super::window::alike;
-use super::{Arg, DIMS, Layout, Lowering};
+use super::{Arg, Layout, Lowering};
 
 impl<'p> Lowering<'p> {
     /// Operators whose output is the input's bytes: no launch, unless the layout must change.
@@ -45,7 +45,7 @@ impl<'p> Lowering<'p> {
             node.ints("perm")?.iter().map(|&axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect();
         let mut sorted = perm.clone();
         sorted.sort_unstable();
-        if !sorted.into_iter().eq(0..shape.len()) || shape.len() > DIMS {
+        if !sorted.into_iter().eq(0..shape.len()) {
             return Err(self.refused(Why::ATTRIBUTE, format!("perm {perm:?} of {} dimensions", shape.len())));
         }
         let extents: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
