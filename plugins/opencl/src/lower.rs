@@ -399,6 +399,7 @@ impl<'p> Lowering<'p> {
             ("", "Concat") => self.concat(node),
             ("", "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => self.alias(node),
             ("", "Transpose") => self.transpose(node),
+            ("", "Split") => self.split(node),
             _ => Err(self.refused(Why::OP, "the operator is not known")),
         }
     }

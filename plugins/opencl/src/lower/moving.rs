@@ -69,6 +69,45 @@ impl<'p> Lowering<'p> {
         Ok(())
     }
 
+    /// Pieces along an axis, each a walk over part of the input.
+    pub(super) fn split(&mut self, node: &Node<'p>) -> Result<()> {
+        self.attributes(node, &["axis", "split"])?;
+        let (program, [Some(index)]) = (self.program, &node.inputs[..]) else {
+            return Err(self.refused(Why::OP, "expected one input"));
+        };
+        let x = program.value(*index);
+        let (shape, width) = (self.shape(x)?, self.width(x)?);
+        let axis = self.axis(node, shape.len())?;
+        let sizes = node.ints("split")?;
+        let total: i64 = sizes.iter().sum();
+        if sizes.len() != node.outputs.len() || usize::try_from(total) != Ok(shape[axis]) {
+            return Err(self.refused(Why::ATTRIBUTE, format!("pieces {sizes:?} of {}", shape[axis])));
+        }
+        let layout = if x.is_constant() { Layout::Rows } else { self.layout(*index) };
+        let own = layout.strides(&shape);
+        let from = self.want(*index, layout)?;
+        let mut at = 0;
+        for (&size, &output) in sizes.iter().zip(node.outputs) {
+            let y = program.value(output);
+            let mut extents = shape.clone();
+            extents[axis] = usize::try_from(size)
+                .map_err(|_| self.refused(Why::ATTRIBUTE, format!("a piece of {size}")))?;
+            self.expect_shape(y, &extents)?;
+            if !alike(x, y) {
+                return Err(self.refused(Why::SCHEME, "expected pieces of the input's type and parameters"));
+            }
+            let count: usize = extents.iter().product();
+            let to = Arg::Tensor(self.tensor(count * width));
+            let order = layout.order(shape.len());
+            let sorted: Vec<usize> = order.iter().map(|&axis| extents[axis]).collect();
+            let strides: Vec<i64> = order.iter().map(|&axis| own[axis] as i64).collect();
+            self.permute(from, to, width, &sorted, &strides, (at * own[axis]) as i64);
+            self.places.insert((output, layout), to);
+            at += extents[axis];
+        }
+        Ok(())
+    }
+
     pub(super) fn concat(&mut self, node: &Node<'p>) -> Result<()> {
         self.attributes(node, &["axis"])?;
         let (program, [output]) = (self.program, node.outputs) else {
