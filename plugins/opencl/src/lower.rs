@@ -391,7 +391,7 @@ impl<'p> Lowering<'p> {
             ("fewbit", "Dequantize") => self.dequantize(node),
             ("fewbit", "Requantize") => self.requantize(node),
             ("" | "fewbit", name) if element::function(name).is_some() => self.unary(node),
-            ("", "MaxPool" | "AveragePool") => self.pool(node),
+            ("", "MaxPool" | "AveragePool" | "GlobalMaxPool") => self.pool(node),
             ("", "GlobalAveragePool" | "ReduceMean") => self.mean(node),
             ("", "Resize") => self.resize(node),
             ("", "Softmax" | "LogSoftmax") => self.softmax(node),
@@ -400,6 +400,7 @@ impl<'p> Lowering<'p> {
             ("", "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => self.alias(node),
             ("", "Transpose") => self.transpose(node),
             ("", "Split") => self.split(node),
+            ("", "DepthToSpace" | "SpaceToDepth") => self.blocks(node),
             _ => Err(self.refused(Why::OP, "the operator is not known")),
         }
     }

@@ -69,6 +69,43 @@ impl<'p> Lowering<'p> {
         Ok(())
     }
 
+    /// `DepthToSpace` and `SpaceToDepth`: a transposition of six dimensions.
+    pub(super) fn blocks(&mut self, node: &Node<'p>) -> Result<()> {
+        let to_space = node.op_type == "DepthToSpace";
+        let names = ["blocksize", "mode"];
+        let (inputs, y) = self.operands(node, 1, 1, if to_space { &names } else { &names[..1] })?;
+        let Some(x) = inputs[0] else { return Err(self.refused(Why::OP, "expected an input")) };
+        let (shape, width) = (self.shape(x)?, self.width(x)?);
+        let &[n, c, h, w] = &shape[..] else { return Err(self.refused(Why::RANK, "expected 4 dimensions")) };
+        let block = usize::try_from(node.int("blocksize")?).unwrap_or(0);
+        let fits = if to_space {
+            c.checked_rem(block.saturating_mul(block)) == Some(0)
+        } else {
+            h.checked_rem(block) == Some(0) && w.checked_rem(block) == Some(0)
+        };
+        if !fits || !alike(x, y) {
+            return Err(self.refused(Why::SHAPE, format!("blocks of {block} of {shape:?}")));
+        }
+        let (six, perm, expected) = if to_space {
+            let depth = c / (block * block);
+            let expected = [n, depth, h * block, w * block];
+            match node.text("mode")? {
+                "DCR" => ([n, block, block, depth, h, w], [0, 3, 4, 1, 5, 2], expected),
+                "CRD" => ([n, depth, block, block, h, w], [0, 1, 4, 2, 5, 3], expected),
+                other => return Err(self.refused(Why::ATTRIBUTE, format!("mode `{other}`"))),
+            }
+        } else {
+            let six = [n, c, h / block, block, w / block, block];
+            (six, [0, 3, 5, 1, 2, 4], [n, c * block * block, h / block, w / block])
+        };
+        self.expect_shape(y, &expected)?;
+        let own = Layout::Rows.strides(&six);
+        let from = self.want_input(node, 0, Layout::Rows)?;
+        let to = self.output(node, Layout::Rows)?;
+        self.permute(from, to, width, &perm.map(|axis| six[axis]), &perm.map(|axis| own[axis] as i64), 0);
+        Ok(())
+    }
+
     /// Pieces along an axis, each a walk over part of the input.
     pub(super) fn split(&mut self, node: &Node<'p>) -> Result<()> {
         self.attributes(node, &["axis", "split"])?;

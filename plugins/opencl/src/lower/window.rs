@@ -57,9 +57,20 @@ impl Axis<'_> {
 
 impl<'p> Lowering<'p> {
     pub(super) fn pool(&mut self, node: &Node<'p>) -> Result<()> {
-        let mean = node.op_type == "AveragePool";
+        let (mean, global) = (node.op_type == "AveragePool", node.op_type == "GlobalMaxPool");
         let names = ["kernel_shape", "strides", "dilations", "pads", "ceil_mode", "count_include_pad"];
-        let (inputs, y) = self.operands(node, 1, 1, if mean { &names } else { &names[..5] })?;
+        let (inputs, y) = self.operands(
+            node,
+            1,
+            1,
+            &names[..if mean {
+                6
+            } else if global {
+                0
+            } else {
+                5
+            }],
+        )?;
         let Some(x) = inputs[0] else { return Err(self.refused(Why::OP, "expected an input")) };
         let (input, output) = (self.shape(x)?, self.shape(y)?);
         let rank = input.len();
@@ -79,7 +90,14 @@ impl<'p> Lowering<'p> {
             let last = values[spatial - 1] as usize;
             Ok(if spatial == 1 { [fill, last] } else { [values[0] as usize, last] })
         };
-        let list = |name: &str| node.ints(name);
+        let (whole, ones, zeros) = (&x.dims[2..], [1; 2], [0; 4]);
+        // A global pool has one window: the image.
+        let list = |name: &str| match name {
+            _ if !global => node.ints(name),
+            "kernel_shape" => Ok(whole),
+            "pads" => Ok(&zeros[..2 * spatial]),
+            _ => Ok(&ones[..spatial]),
+        };
         let [kernel, strides, dilations] = [
             pair(list("kernel_shape")?, 1, 1)?,
             pair(list("strides")?, 1, 1)?,
