@@ -1,0 +1,56 @@
+//! Plugins of this repository under the kit: the samples pass.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fewbit_conformance::devices::{self, PluginOptions};
+use fewbit_conformance::run::{RunOptions, run};
+use fewbit_conformance::{KitError, Profile, Report, Waivers, report};
+use fewbit_plugin_host::WorkerOptions;
+use fewbit_testing::skip;
+
+const TODAY: &str = "2026-01-31";
+
+/// What the kit says of a plugin: a report, or why it does not load.
+fn judged(manifest: &Path, profile: &str) -> Result<Report, KitError> {
+    let worker = WorkerOptions::new(env!("CARGO_BIN_EXE_conformance"), ["worker".into()])
+        .with_timeout(Duration::from_secs(2));
+    let subject = Arc::new(devices::plugin(manifest, &PluginOptions::isolated(worker))?);
+    let mut options = RunOptions::on(TODAY);
+    options.power = false;
+    options.limit = Duration::from_secs(20);
+    let report =
+        run(&subject, &Profile::named(profile).unwrap(), &Waivers::default(), &options, &mut |_| {}).unwrap();
+    if report.verdict.conforms {
+        let folder =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("plugin-{}-{profile}", report.subject.id));
+        report::write(&report, &subject, Some(manifest), &folder).unwrap();
+        let library = manifest.with_file_name(report.subject.library.clone().unwrap());
+        assert!(report::verify(&folder, Some(&library), TODAY).unwrap().conforms);
+    }
+    Ok(report)
+}
+
+/// Says what the kit found, in a line.
+fn found(outcome: &Result<Report, KitError>) -> String {
+    match outcome {
+        Err(error) => error.to_string(),
+        Ok(report) => report.verdict.reasons.iter().take(3).cloned().collect::<Vec<_>>().join("; "),
+    }
+}
+
+#[test]
+fn the_samples_pass() {
+    for name in ["sample-c", "sample-cpp", "sample-rust"] {
+        let Some(manifest) = fewbit_testing::plugin(name) else { skip!("{name} was not built") };
+        for profile in if name == "sample-c" { &["core", "int8-static"][..] } else { &["core"] } {
+            let outcome = judged(&manifest, profile);
+            assert!(
+                outcome.as_ref().is_ok_and(|report| report.verdict.conforms),
+                "{name}: {}",
+                found(&outcome)
+            );
+        }
+    }
+}
