@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::commands::plugins_new::Language;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fewbit_calibrate::dataset::Preprocess;
 use fewbit_calibrate::observe::Method;
@@ -161,6 +162,17 @@ pub(crate) enum Plugins {
     Probe {
         /// Its id, the last part of it, or a manifest.
         name: String,
+    },
+    /// Writes a working plugin to start from, with everything that building it needs.
+    New {
+        /// What it is called: lower-case letters, digits and hyphens.
+        name: String,
+        /// What it is written in.
+        #[arg(long, value_enum)]
+        lang: Language,
+        /// The folder, which must be empty or not there yet (default: the name).
+        #[arg(long, short, value_name = "FOLDER")]
+        output: Option<PathBuf>,
     },
 }
 

@@ -11,6 +11,7 @@ mod inspect;
 mod normalisation;
 mod plan;
 mod plugins;
+pub(crate) mod plugins_new;
 mod quantize;
 mod run;
 mod targets;

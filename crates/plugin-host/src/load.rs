@@ -44,7 +44,9 @@ pub(crate) fn load(
     if !trust.skip_hash {
         manifest.check_hash()?;
     }
-    let path = manifest.library_path();
+    // The loader looks for a name without a folder in its own places, never beside the manifest.
+    let path = std::path::absolute(manifest.library_path())
+        .map_err(|error| manifest.refused(PluginErrorKind::Open, error.to_string()))?;
     stage("dlopen");
     // SAFETY: opening runs the library's constructors, which the user asked for by naming the plugin; a caller who does
     // not trust them loads in a worker.

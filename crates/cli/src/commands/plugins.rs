@@ -1,10 +1,13 @@
 //! `fewbit plugins`: which there are, and whether one can be used.
 
+use std::path::Path;
+
 use anyhow::Result;
 use fewbit_core::backend::Backend;
 use fewbit_plugin_host::{PluginBackend, PluginError};
 use serde::Serialize;
 
+use super::plugins_new::{Language, write_template};
 use crate::args::{Format, Plugins};
 use crate::config::Config;
 use crate::failure::Missing;
@@ -14,6 +17,9 @@ pub(crate) fn run(arguments: &Plugins, format: Format, config: &Config) -> Resul
     match arguments {
         Plugins::List => list(format, config),
         Plugins::Probe { name } => probe(name, format, config),
+        Plugins::New { name, lang, output } => {
+            new(name, *lang, output.as_deref().unwrap_or(Path::new(name)), format)
+        }
     }
 }
 
@@ -41,6 +47,21 @@ impl From<&PluginError> for Problem {
             message: error.message().to_owned(),
         }
     }
+}
+
+/// Writes a template.
+fn new(name: &str, language: Language, folder: &Path, format: Format) -> Result<Answer> {
+    let written = write_template(folder, name, language)?;
+    let files: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
+    output::print(format, &serde_json::json!({ "folder": folder, "files": files }), || {
+        let folder = folder.display();
+        format!(
+            "{} files in {folder}; README.md says what is where\n\n  make -C {folder}\n  \
+             fewbit plugins probe {name} --plugin-dir {folder}/build\n",
+            files.len()
+        )
+    })?;
+    Ok(Answer::Yes)
 }
 
 /// Every manifest, with the platform, ABI range and hash checked; no library is opened.
