@@ -26,3 +26,5 @@ must     model/plain/int8/**
 must     model/residual/int8/**
 must     model/perceptron/int8/**
 may      model/*/int8/**
+# What it computes in float beside its codes must be right too.
+may      op_float/**

@@ -1,4 +1,4 @@
-//! Plugins of this repository under the kit: the samples pass.
+//! Plugins of this repository under the kit: the samples pass, and nothing with a defect does.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -53,4 +53,40 @@ fn the_samples_pass() {
             );
         }
     }
+}
+
+#[test]
+fn every_wrong_piece_of_arithmetic_is_found() {
+    let names = fewbit_testing::mutations();
+    assert!(names.len() >= 30, "there are {} mutations", names.len());
+    let mut missed = Vec::new();
+    for name in &names {
+        let Some(manifest) = fewbit_testing::plugin(&format!("mutation-{name}")) else {
+            skip!("the mutations were not built")
+        };
+        let outcome = judged(&manifest, "int8-static");
+        let passes = outcome.as_ref().is_ok_and(|report| report.verdict.conforms);
+        let wrong_numbers = outcome.as_ref().is_ok_and(|report| {
+            report.cases.iter().any(|case| case.stage.name() == "compare" && case.status.is_failure())
+        });
+        if passes || !wrong_numbers {
+            missed.push(format!("{name}: {}", found(&outcome)));
+        }
+    }
+    assert!(missed.is_empty(), "{} of {} pass:\n{}", missed.len(), names.len(), missed.join("\n"));
+}
+
+#[test]
+fn no_faulty_plugin_passes() {
+    let mut missed = Vec::new();
+    for name in fewbit_testing::faults() {
+        let Some(manifest) = fewbit_testing::plugin(&format!("faulty-{name}")) else {
+            skip!("faulty-{name} was not built")
+        };
+        let outcome = judged(&manifest, "int8-static");
+        if outcome.as_ref().is_ok_and(|report| report.verdict.conforms) {
+            missed.push(name);
+        }
+    }
+    assert!(missed.is_empty(), "these pass: {}", missed.join(", "));
 }

@@ -238,6 +238,13 @@ pub(super) fn cases() -> Vec<Case> {
             Box::new(move |random| node(random, Data::Numbers, Op::Unary(op), &[&[3, 211]], &[], compare)),
         );
     }
+    push(
+        "op_float/relu/special/seed1".to_owned(),
+        "Relu",
+        Box::new(|random| {
+            node(random, Data::Special, Op::Unary(UnaryOp::Relu), &[&[3, 211]], &[], Compare::Exact)
+        }),
+    );
     for (operator, log) in [("Softmax", false), ("LogSoftmax", true)] {
         for (variant, extents) in [("row", [1usize, 37]), ("rows", [12, 10])] {
             push(

@@ -27,7 +27,7 @@ enum Twist {
     Wrapped,
     /// A float output.
     Float,
-    /// A float output, an f32 bias and a clamp.
+    /// A float output, an f32 bias and a clamp at both ends.
     FloatBias,
     /// Every weight at the end of its range, every input at the end of its: the largest sums.
     Largest,
@@ -52,10 +52,17 @@ fn operands(
 ) -> Result<(ValueId, Option<ValueId>, Store, Activation)> {
     let Weights { extents, terms, channels, axis } = weights;
     let ties = matches!(twist, Twist::Ties);
+    let first = random.float(0.002, 0.01);
     let scales: Vec<f32> = if form.per_channel() {
-        (0..*channels).map(|_| if ties { 1.0 } else { random.float(0.002, 0.01) }).collect()
+        // Of ties, scales differ by powers of two, so that every quotient stays exact.
+        let next = |channel| match (ties, channel % 2) {
+            (true, 0) => first,
+            (true, _) => first / 2.0,
+            (false, _) => random.float(0.002, 0.01),
+        };
+        (0..*channels).map(next).collect()
     } else {
-        vec![if ties { 1.0 } else { random.float(0.002, 0.01) }]
+        vec![first]
     };
     let codes = match twist {
         Twist::Largest => {
@@ -80,7 +87,8 @@ fn operands(
     let mean = scales.iter().sum::<f32>() / scales.len() as f32;
     let mut y = Codes::of(random, form);
     y.scale = match twist {
-        Twist::Ties => x.scale * 2.0,
+        // The rounded product doubled: the quotient is one half in the order of the rule, and beside it in others.
+        Twist::Ties => x.scale * scales[0] * 2.0,
         Twist::Saturated => x.scale * mean * sum / 2000.0,
         Twist::Largest => x.scale * mean * (*terms as f32) * 127.0,
         _ => x.scale * mean * sum / 45.0,
@@ -123,7 +131,7 @@ fn operands(
                 activation
             }
         }
-        _ if float_bias => Activation::Relu,
+        _ if float_bias => Activation::Clip { min: -20.0 * y.scale, max: 25.0 * y.scale },
         _ => Activation::None,
     };
     let store = if matches!(twist, Twist::Float) || float_bias { Store::f32() } else { y.store() };
@@ -135,7 +143,6 @@ fn input(random: &mut Random, form: Form, twist: Twist) -> Codes {
     let x = Codes::of(random, form);
     match twist {
         Twist::Zero(zero) => x.with_zero(zero),
-        Twist::Ties => x.with_scale(0.25),
         _ => x,
     }
 }
@@ -284,6 +291,38 @@ fn matrix_problem(random: &mut Random, form: Form, matrix: Matrix, twist: Twist)
     Ok(settled(builder.finish(&outputs, Compare::Declared), twist))
 }
 
+/// A batch of constant matrices, one scale for all of them.
+fn batched_weights(random: &mut Random, form: Form) -> Result<Problem> {
+    let mut builder = Builder::new();
+    let x = Codes::of(random, form);
+    let value = builder.input(random.codes(x.dtype, &[3, 5, 14])?, Some(x.params()));
+    let scale = random.float(0.002, 0.01);
+    let codes = random.integers(DType::I8, &[3, 14, 9], (-127, 127))?;
+    let weight = builder.constant(codes, Some(QuantParams::per_tensor(scale, 0)));
+    let sum = 14f32.sqrt() * x.spread() * 73.0;
+    let y = Codes::of(random, form).with_scale(x.scale * scale * sum / 45.0);
+    let output = builder.op(Op::MatMul, &[value, weight], y.store())?;
+    Ok(builder.finish(&[output], Compare::Declared))
+}
+
+/// An addend of its own for every row, or for every element.
+fn addend(random: &mut Random, form: Form, rows: bool) -> Result<Problem> {
+    let mut builder = Builder::new();
+    let x = Codes::of(random, form);
+    let value = builder.input(random.codes(x.dtype, &[5, 14])?, Some(x.params()));
+    let scale = random.float(0.002, 0.01);
+    let codes = random.integers(DType::I8, &[14, 9], (-127, 127))?;
+    let weight = builder.constant(codes, Some(QuantParams::per_tensor(scale, 0)));
+    let sum = 14f32.sqrt() * x.spread() * 73.0;
+    let extents: &[usize] = if rows { &[5, 1] } else { &[5, 9] };
+    let bias = random.integers(DType::I32, extents, (-(sum as i64), sum as i64))?;
+    let bias = builder.constant(bias, Some(QuantParams::per_tensor(x.scale * scale, 0)));
+    let y = Codes::of(random, form).with_scale(x.scale * scale * sum / 45.0);
+    let op = Op::Gemm { alpha: 1.0, beta: 1.0, trans_a: false, trans_b: false, activation: Activation::None };
+    let output = builder.op(op, &[value, weight, bias], y.store())?;
+    Ok(builder.finish(&[output], Compare::Declared))
+}
+
 /// A product of two activations.
 fn activations_problem(random: &mut Random, form: Form, batch: usize) -> Result<Problem> {
     let mut builder = Builder::new();
@@ -351,7 +390,6 @@ fn matrices() -> Vec<(&'static str, &'static str, &'static str, Matrix)> {
 /// Twists that every product is put to, by family and variant.
 fn twists(form: Form) -> Vec<(&'static str, String, Twist)> {
     let clip = Activation::Clip { min: 0.0, max: 0.0 };
-    let relu6 = Activation::Clip { min: 0.0, max: 6.0 };
     let mut twists = vec![
         ("nobias", "none".to_owned(), Twist::NoBias),
         ("clamp", "relu".to_owned(), Twist::Clamp(Activation::Relu)),
@@ -361,9 +399,8 @@ fn twists(form: Form) -> Vec<(&'static str, String, Twist)> {
         ("wrap", "i32".to_owned(), Twist::Wrapped),
         ("largest", "ends".to_owned(), Twist::Largest),
         ("float", "codes".to_owned(), Twist::Float),
-        ("float", "bias-relu".to_owned(), Twist::FloatBias),
+        ("float", "bias-clip".to_owned(), Twist::FloatBias),
     ];
-    let _ = relu6;
     for (end, zero) in extreme_zeros(form) {
         twists.push(("zero", format!("in-{end}"), Twist::Zero(zero)));
         twists.push(("zero", format!("out-{end}"), Twist::OutZero(zero)));
@@ -402,7 +439,7 @@ pub(super) fn cases() -> Vec<Case> {
                     matrix_problem(random, form, matrix, twist)
                 }));
             }
-            if !matches!(family, "nobias" | "clamp" | "wrap") && variant != "bias-relu" {
+            if !matches!(family, "nobias" | "clamp" | "wrap") && variant != "bias-clip" {
                 let id = format!("op_int/matmul/{family}/{variant}/{form}/seed1");
                 let matrix = Matrix::MatMul { batch: 0, m: 6, k: 29, n: 18 };
                 cases.push(Case::program(id, Suite::OpInt, "MatMul", Some(form), move |random| {
@@ -416,6 +453,19 @@ pub(super) fn cases() -> Vec<Case> {
                 let id = format!("op_int/{name}/{family}/{variant}/{form}/seed{seed}");
                 cases.push(Case::program(id, Suite::OpInt, operator, Some(form), move |random| {
                     matrix_problem(random, form, matrix, Twist::Plain)
+                }));
+            }
+        }
+        if !form.per_channel() {
+            let id = format!("op_int/matmul/weights/batched/{form}/seed1");
+            cases.push(Case::program(id, Suite::OpInt, "MatMul", Some(form), move |random| {
+                // Rules speak of weights, not of their batches.
+                Ok(batched_weights(random, form)?.optional())
+            }));
+            for (variant, rows) in [("rows", true), ("elements", false)] {
+                let id = format!("op_int/gemm/addend/{variant}/{form}/seed1");
+                cases.push(Case::program(id, Suite::OpInt, "Gemm", Some(form), move |random| {
+                    Ok(addend(random, form, rows)?.optional())
                 }));
             }
         }
