@@ -23,6 +23,9 @@ use crate::waiver::Waivers;
 
 pub(crate) use program::{compile, refused_or_broken, run_once, run_program, verdict};
 
+/// Cases that may run out of time before the others are left untested.
+const PATIENCE: usize = 10;
+
 /// How one attempt at a case ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Outcome {
@@ -158,12 +161,19 @@ pub fn run(
     let started = Instant::now();
     let mut results = Vec::new();
     let filter = options.filter.as_ref().map(|text| crate::pattern::Pattern(text.clone()));
+    let mut late = 0;
     for case in crate::suites::all(&subject.capability) {
         let Some(duty) = profile.duty(&case.id) else { continue };
         if filter.as_ref().is_some_and(|filter| !filter.matches(&case.id)) {
             continue;
         }
-        let result = run_case(subject, case, duty, waivers, options);
+        let result = if late < PATIENCE {
+            run_case(subject, case, duty, waivers, options)
+        } else {
+            let outcome = Outcome::new(Status::Untested, Stage::Init, "given up after too many time-outs");
+            reported(subject, &case, duty, outcome, 0)
+        };
+        late += usize::from(result.status == Status::TimedOut);
         progress(&result);
         results.push(result);
     }
@@ -185,19 +195,24 @@ pub fn run_case(
     waivers: &Waivers,
     options: &RunOptions,
 ) -> CaseResult {
-    let id = case.id.clone();
-    let operator = case.operator.clone();
-    let form = case.form.map(|form| form.to_string()).unwrap_or_default();
     let started = Instant::now();
-    let outcome = limited(subject, case, options);
+    let case = Arc::new(case);
+    let outcome = limited(subject, Arc::clone(&case), options);
     let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     if matches!(outcome.status, Status::Crashed | Status::TimedOut) {
         subject.give_up();
     }
-    let repro = format!("conformance case {} --id {id}", subject.selector);
-    let mut result = CaseResult {
-        operator,
-        form,
+    let mut result = reported(subject, &case, duty, outcome, micros);
+    waivers.apply(&mut result, &options.today);
+    result
+}
+
+/// The result of an outcome.
+fn reported(subject: &Subject, case: &Case, duty: Duty, outcome: Outcome, micros: u64) -> CaseResult {
+    CaseResult {
+        id: case.id.clone(),
+        operator: case.operator.clone(),
+        form: case.form.map(|form| form.to_string()).unwrap_or_default(),
         duty,
         status: outcome.status,
         stage: outcome.stage,
@@ -207,15 +222,12 @@ pub fn run_case(
         declared: outcome.declared,
         figures: outcome.figures,
         micros,
-        repro,
-        id,
-    };
-    waivers.apply(&mut result, &options.today);
-    result
+        repro: format!("conformance case {} --id {}", subject.selector, case.id),
+    }
 }
 
 /// The outcome of a case in a thread of its own: a panic is a crash, and who does not answer is left behind.
-fn limited(subject: &Arc<Subject>, case: Case, options: &RunOptions) -> Outcome {
+fn limited(subject: &Arc<Subject>, case: Arc<Case>, options: &RunOptions) -> Outcome {
     let stage = Arc::new(AtomicU8::new(Stage::Init as u8));
     let (sender, receiver) = mpsc::channel();
     let worker = {

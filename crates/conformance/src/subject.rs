@@ -89,6 +89,11 @@ impl Subject {
         Self { observer: Some(observer), ..self }
     }
 
+    /// Whether it is behind the plugin ABI.
+    pub(crate) fn is_plugin(&self) -> bool {
+        self.observer.is_some()
+    }
+
     /// Makes an observation; `None` where the subject is no plugin.
     pub(crate) fn observe(
         &self,

@@ -4,12 +4,13 @@
 //! the device does not apply to them.
 
 use fewbit_core::ir::Graph;
+use fewbit_core::plan::Precision;
 use fewbit_plugin_host::{Check, Observed, PluginErrorKind};
 
 use super::robust::settle;
-use super::sample::sample;
+use super::sample::{Sample, sample};
 use crate::case::{Case, Stage, Status, Suite};
-use crate::run::{Outcome, Probing};
+use crate::run::{Outcome, Probing, refused_or_broken};
 
 /// The outcome of an observation.
 fn observed(probing: &Probing<'_>, check: Check, program: Option<&Graph>, stage: Stage) -> Outcome {
@@ -44,9 +45,41 @@ fn opens(probing: &Probing<'_>) -> Outcome {
     }
 }
 
+/// A node with an attribute that the plugin does not know is refused with a reason: it would compute something else.
+fn unknown_attribute(probing: &Probing<'_>) -> Result<Outcome, Box<Outcome>> {
+    if !probing.subject.is_plugin() {
+        return Ok(Outcome::not_applicable("it is no plugin"));
+    }
+    let Sample { problem, .. } = sample(probing)?;
+    let mut program = problem.program;
+    // The attribute `precision`, at one that no rule of the document has.
+    for id in program.node_ids() {
+        if let Some(node) = program.node_mut(id) {
+            node.precision = Some(Precision::W16A16);
+        }
+    }
+    if probing.subject.declares(&program) {
+        return Ok(Outcome::not_applicable("the device declares the precision that the case asks for"));
+    }
+    let device = probing.device()?;
+    probing.enter(Stage::Supports);
+    let verdicts =
+        device.supports(&program).map_err(|error| Box::new(refused_or_broken(&error, Stage::Supports)))?;
+    Ok(if verdicts.iter().any(|verdict| !verdict.is_supported() && !verdict.reasons.is_empty()) {
+        Outcome::passed()
+    } else {
+        Outcome::failed(Stage::Supports, "supports a node with an attribute that it cannot know")
+    })
+}
+
 /// All cases of the suite, and those of suite `lifecycle` that only a worker can see.
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = vec![Case::probe("abi/load/again/same-device", Suite::Abi, "loading", opens)];
+    let mut cases = vec![
+        Case::probe("abi/load/again/same-device", Suite::Abi, "loading", opens),
+        Case::probe("abi/node/unknown-attribute/refused", Suite::Abi, "boundary", |probing| {
+            settle(unknown_attribute(probing))
+        }),
+    ];
     let alone = [
         ("abi/query/pure/same-table", Check::QueryIsPure, Stage::Query),
         ("abi/extension/unknown/null", Check::UnknownExtension, Stage::Init),
