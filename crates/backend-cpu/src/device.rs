@@ -7,8 +7,8 @@ use fewbit_core::backend::{
 };
 use fewbit_core::capability::{Capability, Reason, Verdict, reasons};
 use fewbit_core::error::Result;
-use fewbit_core::ir::{Graph, Op, ValueId};
-use fewbit_core::{CoreError, CoreErrorKind, infer};
+use fewbit_core::infer;
+use fewbit_core::ir::{Graph, ValueId};
 use fewbit_kernels::{TIER_VARIABLE, Tier, TierToken};
 
 use crate::compile::{Compiler, gap, widened};
@@ -97,6 +97,9 @@ impl Device for CpuDevice {
         Ok(program
             .nodes()
             .map(|(_, node)| {
+                if let Some(error) = node.unsupported() {
+                    return Verdict::refused(vec![Reason::unsupported(&error)]);
+                }
                 let Some(message) = gap(program, node) else {
                     let Some(message) = widened(program, node) else {
                         return Verdict::native(format!("cpu-{tier}"));
@@ -105,31 +108,16 @@ impl Device for CpuDevice {
                     let reason = Reason { code, rule: None, message, fix: None };
                     return Verdict::emulated("cpu-small-storage", vec![reason]);
                 };
-                let opaque = matches!(node.op, Op::Opaque { .. });
-                let reason = Reason {
-                    code: if opaque { reasons::OP } else { reasons::EMULATED }.to_owned(),
-                    rule: None,
-                    message,
-                    fix: None,
-                };
-                if opaque {
-                    Verdict::refused(vec![reason])
-                } else {
-                    Verdict::emulated("cpu-reference", vec![reason])
-                }
+                let reason = Reason { code: reasons::EMULATED.to_owned(), rule: None, message, fix: None };
+                Verdict::emulated("cpu-reference", vec![reason])
             })
             .collect())
     }
 
     fn compile(&self, program: &Graph, options: &CompileOptions) -> Result<Arc<dyn Executable>> {
         infer::require_fixed(program)?;
-        if let Some((_, node)) = program.nodes().find(|(_, node)| matches!(node.op, Op::Opaque { .. })) {
-            return Err(CoreError::new(
-                CoreErrorKind::Unsupported,
-                format!("expected an operator of this build, found {}", node.op.kind()),
-            )
-            .at(&node.name)
-            .help("see `fewbit check` for every node that does not run"));
+        if let Some(error) = program.nodes().find_map(|(_, node)| node.unsupported()) {
+            return Err(error);
         }
         let graph = Arc::new(program.clone());
         let spec = |&id: &ValueId| -> Result<TensorSpec> {

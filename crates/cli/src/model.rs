@@ -33,6 +33,14 @@ impl Model {
         Ok(model)
     }
 
+    /// As [`Model::load`], of a model that is only shown or judged: what depends on operators that this build lacks
+    /// stays open.
+    pub(crate) fn load_to_show(path: &Path, arguments: &ShapeArguments, config: &Config) -> Result<Self> {
+        let model = Self::read(path, arguments, config)?;
+        infer::require_fixed_where_known(&model.graph)?;
+        Ok(model)
+    }
+
     /// As [`Model::load`], of a model that only runs: extents that data decides stay open.
     pub(crate) fn load_to_run(path: &Path, arguments: &ShapeArguments, config: &Config) -> Result<Self> {
         let model = Self::read(path, arguments, config)?;

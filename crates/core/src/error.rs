@@ -109,6 +109,11 @@ impl CoreError {
         self.kind.entry().code
     }
 
+    /// The message without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Where it went wrong, where that is known.
     pub fn place(&self) -> Option<&str> {
         self.place.as_deref()

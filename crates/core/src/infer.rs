@@ -20,7 +20,9 @@ mod rules;
 mod site;
 mod window;
 
-pub use fix::{FreeDimension, fix_batch, fix_input, free_dimensions, require_fixed};
+pub use fix::{
+    FreeDimension, fix_batch, fix_input, free_dimensions, require_fixed, require_fixed_where_known,
+};
 
 pub(crate) use control::single as single_integer;
 pub(crate) use index::{blocks, reduced_axes, unpooled};

@@ -12,6 +12,7 @@ mod graph;
 pub mod hash;
 mod id;
 mod index;
+mod lack;
 mod op;
 mod recurrent;
 mod shape;
@@ -24,6 +25,7 @@ pub use dtype::{DType, ParseDTypeError};
 pub use graph::{Graph, Node, Value};
 pub use id::{NodeId, ValueId};
 pub use index::{GridAttributes, GridPadding, IndexOp, ResampleAttributes, RoiAttributes, ScatterReduction};
+pub use lack::Lack;
 pub use op::{
     Activation, Attribute, BinaryOp, CompareOp, ConvAttributes, CoordinateMode, LogicOp, NearestMode, Op,
     OpKind, PadMode, PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode, UnaryOp,

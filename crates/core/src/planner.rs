@@ -22,7 +22,7 @@ use indexmap::IndexMap;
 use crate::capability::{Capability, Reason};
 use crate::diag::nearest;
 use crate::error::{CoreError, CoreErrorKind, Result};
-use crate::infer::require_fixed;
+use crate::infer::require_fixed_where_known;
 use crate::ir::{DType, Graph, Node, ValueId};
 use crate::plan::{Axis, Goal, Optimality, Plan, Precision, Strategy};
 use crate::quant::weights::WeightRule;
@@ -168,7 +168,7 @@ pub fn allowed(request: &Request<'_>) -> Result<IndexMap<String, Vec<Allowed>>> 
 
 /// The planner with every candidate asked for, and pins that can be kept.
 fn prepared<'a>(request: &Request<'a>) -> Result<Planner<'a>> {
-    require_fixed(request.graph)?;
+    require_fixed_where_known(request.graph)?;
     for (name, _) in request.pins {
         if request.graph.find_node(name).is_none() {
             let names = request.graph.nodes().map(|(_, node)| node.name.as_str());

@@ -202,15 +202,7 @@ pub fn evaluate(graph: &Graph, node: &Node, inputs: &[Option<&Tensor>]) -> Resul
 }
 
 fn refuse_opaque(node: &Node) -> Result<()> {
-    if let Some(opaque) = node.opaque() {
-        return Err(CoreError::new(
-            CoreErrorKind::Unsupported,
-            format!("expected an operator of this build, found {}", opaque.op.kind()),
-        )
-        .at(&opaque.name)
-        .help("replace the operator in the model, or export it without"));
-    }
-    Ok(())
+    node.unsupported().map_or(Ok(()), Err)
 }
 
 /// Computes operators on float and integer tensors, nothing of them quantized.

@@ -70,15 +70,35 @@ pub struct OnnxError {
     place: Option<String>,
     help: Option<String>,
     source: Option<Box<CoreError>>,
+    /// Whether the node is valid as far as is known, and only without a meaning here.
+    lack: bool,
 }
 
 impl OnnxError {
     pub(crate) fn new(kind: OnnxErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), place: None, help: None, source: None }
+        Self { kind, message: message.into(), place: None, help: None, source: None, lack: false }
     }
 
     pub(crate) fn core(kind: OnnxErrorKind, error: CoreError) -> Self {
-        Self { kind, message: error.to_string(), place: None, help: None, source: Some(Box::new(error)) }
+        Self {
+            kind,
+            message: error.to_string(),
+            place: None,
+            help: None,
+            source: Some(Box::new(error)),
+            lack: false,
+        }
+    }
+
+    /// A form of an operator that has no meaning here, as [`fewbit_core::ir::Lack`] words it: the node is kept to be
+    /// shown.
+    pub(crate) fn lack(form: impl Into<String>) -> Self {
+        Self { lack: true, ..Self::new(OnnxErrorKind::Attribute, form) }
+    }
+
+    /// Whether it is one by [`OnnxError::lack`]: then what it says, and what to do about it.
+    pub(crate) fn as_lack(&self) -> Option<(&str, Option<&str>)> {
+        self.lack.then(|| (self.message.as_str(), self.help.as_deref()))
     }
 
     pub(crate) fn at(mut self, place: impl Into<String>) -> Self {

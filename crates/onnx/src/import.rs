@@ -13,19 +13,21 @@ use std::fs::File;
 use std::path::Path;
 
 use fewbit_core::infer::Inference;
-use fewbit_core::ir::{Attribute, DType, Dim, Graph, Node, Op, Shape, Tensor, ValueId};
+use fewbit_core::ir::{DType, Dim, Graph, Lack, Node, Op, Shape, Tensor, ValueId};
 use indexmap::IndexMap;
 use prost::Message;
 
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::external::Folder;
 use crate::proto::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto, type_proto,
+    FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto,
+    type_proto,
 };
 use crate::slim::slim;
 use crate::tensor;
 
 use attributes::Attributes;
+use operators::table::{self, Translate};
 
 /// The oldest operator set that is read.
 pub const OLDEST_OPSET: i64 = 1;
@@ -120,7 +122,7 @@ fn read(bytes: prost::bytes::Bytes, options: &ImportOptions, folder: &Folder) ->
         )
         .with_help("export the model again, or convert it with onnx.version_converter"));
     }
-    let mut importer = Importer::new(graph, opset, options, folder)?;
+    let mut importer = Importer::new(&model, graph, opset, options, folder)?;
     importer.graph.metadata =
         model.metadata_props.iter().map(|entry| (entry.key().to_owned(), entry.value().to_owned())).collect();
     for node in importer.sorted(graph)? {
@@ -134,10 +136,16 @@ struct Importer<'a> {
     graph: Graph,
     inference: Inference,
     opset: i64,
+    /// The operator sets of all domains.
+    sets: &'a [OperatorSetIdProto],
+    /// The model's own functions.
+    functions: &'a [FunctionProto],
     folder: &'a Folder,
     values: HashMap<String, ValueId>,
     /// Ranks that the model declares for intermediate values.
     declared: HashMap<String, usize>,
+    /// Types that the model declares: all that is known of what an operator without a meaning makes.
+    types: HashMap<String, (Option<DType>, Option<Shape>)>,
     node_names: HashSet<String>,
     /// How many bodies of control flow are around.
     depth: usize,
@@ -145,18 +153,31 @@ struct Importer<'a> {
 
 impl<'a> Importer<'a> {
     /// Takes over initializers and inputs.
-    fn new(proto: &GraphProto, opset: i64, options: &ImportOptions, folder: &'a Folder) -> Result<Self> {
+    fn new(
+        model: &'a ModelProto,
+        proto: &GraphProto,
+        opset: i64,
+        options: &ImportOptions,
+        folder: &'a Folder,
+    ) -> Result<Self> {
         let mut this = Self {
             graph: Graph::new(proto.name().to_owned()),
             inference: Inference::new(),
             opset,
+            sets: &model.opset_import,
+            functions: &model.functions,
             folder,
             values: HashMap::new(),
             declared: HashMap::new(),
+            types: HashMap::new(),
             node_names: HashSet::new(),
             depth: 0,
         };
         this.take_constants(proto)?;
+        // Extents that --shape replaces may contradict those of the file further on.
+        if options.shapes.is_empty() {
+            this.take_types(proto, options.batch)?;
+        }
         let mut unused: HashSet<&str> = options.shapes.keys().map(String::as_str).collect();
         let mut unset: HashSet<&str> = options.values.keys().map(String::as_str).collect();
         for input in &proto.input {
@@ -220,6 +241,21 @@ impl<'a> Importer<'a> {
             let tensor = tensor::read(initializer, self.folder)?;
             require_finite(&name, &tensor)?;
             self.constant(&name, tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the types that the graph declares; a leading dimension that is free becomes `batch`.
+    fn take_types(&mut self, proto: &GraphProto, batch: Option<usize>) -> Result<()> {
+        for info in proto.value_info.iter().chain(&proto.output) {
+            let Some((elements, shape)) = info.r#type.as_ref().and_then(tensor_type) else { continue };
+            let mut dims = shape.map(|shape| read_dims(shape, info.name())).transpose()?;
+            let first = dims.as_mut().and_then(|dims| dims.first_mut());
+            if let (Some(batch), Some(first @ Dim::Symbol(_))) = (batch, first) {
+                *first = Dim::Fixed(batch);
+            }
+            let declared = (tensor::dtype(elements).ok(), dims.map(Shape));
+            self.types.insert(info.name().to_owned(), declared);
         }
         Ok(())
     }
@@ -358,19 +394,37 @@ impl<'a> Importer<'a> {
         let inputs: Vec<Option<ValueId>> =
             proto.input.iter().map(|input| self.values.get(input.as_str()).copied()).collect();
         let attributes = Attributes::new(proto, &name);
-        if let Some(tensor) = self.constant_node(proto, &attributes)? {
-            if let Some(output) = proto.output.first() {
-                require_finite(output, &tensor)?;
-                self.constant(output, tensor)?;
+        let operator = table::find(own_domain(proto), proto.op_type());
+        let before = self.graph.node_ids().len();
+        let translated = match operator.map(|operator| (operator, &operator.translate)) {
+            Some((_, Translate::Constant)) => {
+                let tensor = attributes.constant(self.folder).map_err(|error| error.at(&name))?;
+                if let Some(output) = proto.output.first() {
+                    require_finite(output, &tensor)?;
+                    self.constant(output, tensor)?;
+                }
+                return Ok(());
             }
-            return Ok(());
-        }
-        let control = self.control(proto, &attributes, &inputs).map_err(|error| error.at(&name))?;
-        let translated = match control {
-            Some(translated) => translated,
-            None => {
-                operators::translate(self, proto, &attributes, inputs).map_err(|error| error.at(&name))?
+            Some((_, Translate::Control)) => self.control(proto, &attributes, &inputs),
+            Some((operator, Translate::Op(to_op))) => {
+                operators::translate(self, operator, *to_op, proto, &attributes, inputs.clone())
             }
+            Some((_, Translate::Absorbed(form))) => Err(OnnxError::lack(*form)),
+            None => Err(OnnxError::lack("")),
+        };
+        let translated = match translated {
+            Ok(translated) => translated,
+            Err(error) => match error.as_lack() {
+                Some(lack) => {
+                    // What was emitted before it was clear that the form is not supported.
+                    for id in self.graph.node_ids().split_off(before) {
+                        self.graph.remove_node(id);
+                    }
+                    let op = self.opaque(proto, &attributes, operator.map(|_| lack));
+                    Translated { op, inputs, outputs: proto.output.clone() }
+                }
+                None => return Err(error.at(&name)),
+            },
         };
         let mut outputs = Vec::new();
         for output in &translated.outputs {
@@ -379,7 +433,12 @@ impl<'a> Importer<'a> {
             } else {
                 output.clone()
             };
-            let id = self.graph.add_value(value_name.clone(), None, None);
+            let declared = match &translated.op {
+                Op::Opaque { .. } => self.types.get(&value_name).cloned(),
+                _ => None,
+            };
+            let (dtype, shape) = declared.unwrap_or_default();
+            let id = self.graph.add_value(value_name.clone(), dtype, shape);
             self.values.insert(value_name, id);
             outputs.push(id);
         }
@@ -406,12 +465,37 @@ impl<'a> Importer<'a> {
         name
     }
 
-    /// The tensor of a Constant node.
-    fn constant_node(&self, proto: &NodeProto, attributes: &Attributes) -> Result<Option<Tensor>> {
-        if proto.op_type() != "Constant" || !matches!(proto.domain(), "" | "ai.onnx") {
-            return Ok(None);
+    /// An operator without a meaning in the IR, with its attributes and what is lacking kept for display: nothing of
+    /// the operator (`None`), or a form of it.
+    fn opaque(&self, proto: &NodeProto, attributes: &Attributes, form: Option<(&str, Option<&str>)>) -> Op {
+        let (domain, op_type) = (own_domain(proto), proto.op_type());
+        let version = |set: &&OperatorSetIdProto| match set.domain() {
+            "ai.onnx" => domain.is_empty(),
+            set => set == domain,
+        };
+        let opset = self.sets.iter().find(version).map(OperatorSetIdProto::version);
+        let own =
+            |function: &FunctionProto| (function.domain(), function.name()) == (proto.domain(), op_type);
+        let lack = match form {
+            Some((form, remedy)) => {
+                Lack { opset, form: Some(form.to_owned()), nearest: None, remedy: remedy.map(str::to_owned) }
+            }
+            None if self.functions.iter().any(own) => Lack {
+                opset,
+                form: Some(
+                    "a function of the model's own; the nodes that it stands for are supported".to_owned(),
+                ),
+                nearest: None,
+                remedy: Some("put them in its place with onnx.inliner.inline_local_functions".to_owned()),
+            },
+            None => Lack { opset, form: None, nearest: table::nearest(op_type), remedy: None },
+        };
+        Op::Opaque {
+            domain: domain.to_owned(),
+            op_type: op_type.to_owned(),
+            attributes: attributes.all(),
+            lack: Box::new(lack),
         }
-        attributes.constant(self.folder).map(Some)
     }
 
     /// The rank of a value, by inference or by the model's declaration.
@@ -422,11 +506,8 @@ impl<'a> Importer<'a> {
         let value = self.graph.value(id);
         value.shape.as_ref().map(Shape::rank).or_else(|| self.declared.get(&value.name).copied()).ok_or_else(
             || {
-                OnnxError::new(
-                    OnnxErrorKind::Attribute,
-                    format!("expected `{}` to have a known rank", value.name),
-                )
-                .with_help("run onnx.shape_inference on the model, or fix its inputs with --shape")
+                OnnxError::lack(format!("`{}` of unknown rank; known ranks are supported", value.name))
+                    .with_help("run onnx.shape_inference on the model, or fix its inputs with --shape")
             },
         )
     }
@@ -547,12 +628,10 @@ fn require_finite(name: &str, tensor: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// An operator without a meaning in the IR, with its attributes kept for display.
-fn opaque(proto: &NodeProto, attributes: &Attributes) -> Op {
-    let domain = match proto.domain() {
+/// The operator's domain, empty for ONNX's own.
+fn own_domain(proto: &NodeProto) -> &str {
+    match proto.domain() {
         "ai.onnx" => "",
         domain => domain,
-    };
-    let attributes: IndexMap<String, Attribute> = attributes.all();
-    Op::Opaque { domain: domain.to_owned(), op_type: proto.op_type().to_owned(), attributes }
+    }
 }

@@ -41,8 +41,8 @@ pub(crate) fn widened(graph: &Graph, node: &Node) -> Option<String> {
 }
 
 fn reason(graph: &Graph, node: &Node) -> Result<(), String> {
-    if let Op::Opaque { .. } = node.op {
-        return Err(format!("operator {} has no meaning in this build", node.op.kind()));
+    if let Some(error) = node.unsupported() {
+        return Err(error.message().to_owned());
     }
     let values = node.inputs.iter().flatten().chain(&node.outputs).map(|&id| graph.value(id));
     for value in values {

@@ -56,7 +56,7 @@ struct Node {
 }
 
 pub(crate) fn run(arguments: &Check, format: Format, config: &Config) -> Result<Answer> {
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
+    let model = Model::load_to_show(&arguments.model.model, &arguments.model.shapes, config)?;
     let names = if arguments.target.is_empty() { &config.target } else { &arguments.target };
     let names: Vec<Option<&str>> =
         if names.is_empty() { vec![None] } else { names.iter().map(|name| Some(name.as_str())).collect() };

@@ -23,7 +23,22 @@ struct Document {
     outputs: Vec<Port>,
     operators_in_file: BTreeMap<String, usize>,
     operators: BTreeMap<String, usize>,
+    /// Nodes whose operators this build lacks.
+    unsupported: Vec<Unsupported>,
     nodes: Vec<Node>,
+}
+
+#[derive(Serialize)]
+struct Unsupported {
+    /// The node's name; of one inside control flow, the path to it.
+    node: String,
+    op: String,
+    /// The version of the operator's set; none where the model imports no set of its domain.
+    opset: Option<i64>,
+    message: String,
+    /// The nearest operator that this build has.
+    nearest: Option<String>,
+    help: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +58,7 @@ struct Node {
 }
 
 pub(crate) fn run(arguments: &Inspect, format: Format, config: &Config) -> Result<Answer> {
-    let model = Model::load(&arguments.model.model, &arguments.model.shapes, config)?;
+    let model = Model::load_to_show(&arguments.model.model, &arguments.model.shapes, config)?;
     if arguments.graph && format == Format::Text {
         output::line(ir::text::render(&model.graph).trim_end())?;
         return Ok(Answer::Yes);
@@ -81,6 +96,8 @@ fn document(model: &Model) -> Document {
             weight_bytes: cost::node(graph, node, Precision::F32).weight_bytes,
         })
         .collect();
+    // After the passes: what they absorb has a meaning.
+    let unsupported = graph.nodes().filter_map(|(_, node)| unsupported(node)).collect();
     Document {
         model: model.path.display().to_string(),
         hash: model.hash.clone(),
@@ -91,8 +108,23 @@ fn document(model: &Model) -> Document {
         outputs: graph.outputs.iter().map(port).collect(),
         operators_in_file: count(&model.source),
         operators: count(graph),
+        unsupported,
         nodes,
     }
+}
+
+fn unsupported(node: &ir::Node) -> Option<Unsupported> {
+    let (path, opaque) = node.opaque()?;
+    let ir::Op::Opaque { lack, .. } = &opaque.op else { return None };
+    let error = node.unsupported()?;
+    Some(Unsupported {
+        node: path,
+        op: opaque.op.kind().to_string(),
+        opset: lack.opset,
+        message: error.message().to_owned(),
+        nearest: lack.nearest.clone(),
+        help: error.remedy().map(str::to_owned),
+    })
 }
 
 fn render(document: &Document) -> String {
@@ -118,6 +150,15 @@ fn render(document: &Document) -> String {
         counts(&document.operators_in_file),
         counts(&document.operators),
     );
+    for lack in &document.unsupported {
+        text.push_str(&format!("  does not run: {}: {}\n", lack.node, lack.message));
+        if let Some(help) = &lack.help {
+            text.push_str(&format!("    help: {help}\n"));
+        }
+    }
+    if !document.unsupported.is_empty() {
+        text.push('\n');
+    }
     let rows = document.nodes.iter().map(|node| {
         vec![
             node.name.clone(),

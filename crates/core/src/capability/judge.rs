@@ -16,6 +16,13 @@ impl Processor {
     /// rule that covers operator and precision, every limit that the node breaks.
     pub fn judge(&self, query: &NodeQuery<'_>) -> Verdict {
         let op = query.op_name();
+        // A device may have a meaning for an operator of its vendor's; what other operators lack no rule can give.
+        let vendors = matches!(&query.node.op, Op::Opaque { domain, lack, .. }
+            if !domain.is_empty() && lack.form.is_none() && self.rules.iter().any(|rule| rule.covers_op(&op)));
+        if !vendors && let Some(error) = query.node.unsupported()
+        {
+            return Verdict::refused(vec![Reason::unsupported(&error)]);
+        }
         let covering: Vec<&Rule> =
             self.rules.iter().filter(|rule| rule.covers(&op, query.precision)).collect();
         if covering.is_empty() {

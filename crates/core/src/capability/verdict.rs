@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::CoreError;
+
 /// How a device runs a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,6 +27,20 @@ pub struct Reason {
     pub message: String,
     /// The smallest change that would pass, where there is one.
     pub fix: Option<String>,
+}
+
+impl Reason {
+    /// The reason of a node that no device runs, since this build has no meaning for it (see [`Node::unsupported`]).
+    ///
+    /// [`Node::unsupported`]: crate::ir::Node::unsupported
+    pub fn unsupported(error: &CoreError) -> Self {
+        Self {
+            code: error.code().to_owned(),
+            rule: None,
+            message: error.to_string(),
+            fix: error.remedy().map(str::to_owned),
+        }
+    }
 }
 
 /// How a device would run one node, with the rule that allows it or the reasons against it.

@@ -2,7 +2,7 @@
 
 use super::infer;
 use crate::error::{CoreError, CoreErrorKind, Result};
-use crate::ir::{Dim, Graph, Shape, ValueId};
+use crate::ir::{Dim, Graph, NodeId, Shape, ValueId};
 
 /// A dimension of a graph input that is known only by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,23 @@ pub fn free_dimensions(graph: &Graph) -> Vec<FreeDimension> {
 ///
 /// # Errors
 /// [`CoreErrorKind::Dynamic`] that lists the free dimensions of inputs with an option that would fix them; where
-/// inputs are fixed but a later value is not, at that value.
+/// inputs are fixed but a later value is not, at that value; [`CoreErrorKind::Unsupported`] where that is for an
+/// operator that this build has no meaning for, at its node.
 pub fn require_fixed(graph: &Graph) -> Result<()> {
+    require(graph, Err)
+}
+
+/// As [`require_fixed`], but values may be open that depend on an operator without a meaning: enough to show a graph
+/// and to judge its nodes.
+///
+/// # Errors
+/// [`CoreErrorKind::Dynamic`], as [`require_fixed`].
+pub fn require_fixed_where_known(graph: &Graph) -> Result<()> {
+    require(graph, |_| Ok(()))
+}
+
+/// `unsupported` decides what comes of a value that is open for an operator without a meaning.
+fn require(graph: &Graph, unsupported: impl Fn(CoreError) -> Result<()>) -> Result<()> {
     let free = free_dimensions(graph);
     if let Some(first) = free.first() {
         let list: Vec<String> = free
@@ -56,11 +71,20 @@ pub fn require_fixed(graph: &Graph) -> Result<()> {
             return Err(not_fixed(graph, id));
         }
     }
-    for (_, node) in graph.nodes() {
+    // The first operator without a meaning that a value depends on.
+    let mut behind: Vec<Option<NodeId>> = vec![None; graph.value_ids().len()];
+    for (at, node) in graph.nodes() {
+        let inherited = node.inputs.iter().flatten().find_map(|input| behind[input.index()]);
+        let cause = if node.opaque().is_some() { Some(at) } else { inherited };
         for &id in &node.outputs {
+            behind[id.index()] = cause;
             if graph.value(id).extents().is_none() || graph.value(id).dtype.is_none() {
+                if let Some(error) = cause.and_then(|cause| graph.node(cause)?.unsupported()) {
+                    unsupported(error)?;
+                    continue;
+                }
                 return Err(not_fixed(graph, id).help(format!(
-                    "node `{}` ({}) makes a shape that depends on data, or is unknown to this build",
+                    "node `{}` ({}) makes a shape that depends on data",
                     node.name,
                     node.op.kind()
                 )));

@@ -71,7 +71,7 @@ pub(crate) fn outputs(site: &Site) -> Result<Vec<Inferred>> {
         Op::Opaque { domain, op_type, .. } if domain.is_empty() && op_type == "MatMulInteger" => {
             compute::matrices(site, Some(DType::I32))
         }
-        Op::Opaque { domain, op_type, attributes }
+        Op::Opaque { domain, op_type, attributes, .. }
             if domain.is_empty()
                 && op_type == "ConvInteger"
                 && let Some(conv) = ConvAttributes::explicit(attributes) =>

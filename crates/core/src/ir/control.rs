@@ -110,9 +110,12 @@ impl Control {
         usize::from(matches!(self, Control::Loop { .. }))
     }
 
-    /// The first node inside, at any depth, that this build has no meaning for.
-    pub fn opaque(&self) -> Option<&Node> {
-        self.bodies().into_iter().find_map(|(_, body)| body.nodes().find_map(|(_, node)| node.opaque()))
+    /// The first node inside, at any depth, that this build has no meaning for: its body, its path in there, and it.
+    pub(super) fn opaque(&self) -> Option<(&'static str, String, &Node)> {
+        self.bodies().into_iter().find_map(|(name, body)| {
+            let (path, node) = body.nodes().find_map(|(_, node)| node.opaque())?;
+            Some((name, path, node))
+        })
     }
 
     /// The number of nodes in all bodies, at any depth.

@@ -50,15 +50,6 @@ impl Node {
     pub fn input(&self, index: usize) -> Option<ValueId> {
         self.inputs.get(index).copied().flatten()
     }
-
-    /// The node itself, or the first inside its bodies, that this build has no meaning for.
-    pub fn opaque(&self) -> Option<&Node> {
-        match &self.op {
-            Op::Opaque { .. } => Some(self),
-            Op::Control(control) => control.opaque(),
-            _ => None,
-        }
-    }
 }
 
 /// A model: what to compute, not where or at which precision (that is [`Plan`](crate::plan::Plan)).

@@ -9,7 +9,7 @@ use std::fmt;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Control, DType, IndexOp, Recurrent, Tensor};
+use super::{Control, DType, IndexOp, Lack, Recurrent, Tensor};
 
 /// A clamp fused into the operator that produces a value: what integer arithmetic absorbs without cost.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -648,6 +648,8 @@ pub enum Op {
         op_type: String,
         /// Its attributes.
         attributes: IndexMap<String, Attribute>,
+        /// What of it is lacking, for messages.
+        lack: Box<Lack>,
     },
 }
 

@@ -516,6 +516,7 @@ mod tests {
                     ("a".to_owned(), Attribute::Text("b \"c\"".into())),
                     ("t".to_owned(), Attribute::Tensor(Tensor::scalar(2.5f64))),
                 ]),
+                lack: Box::default(),
             },
             inputs: vec![Some(y), None],
             outputs: vec![shown],

@@ -42,7 +42,7 @@ struct Found {
 
 fn find(graph: &Graph, uses: &Uses, id: NodeId) -> Option<Found> {
     let node = graph.node(id)?;
-    let Op::Opaque { domain, op_type, attributes } = &node.op else { return None };
+    let Op::Opaque { domain, op_type, attributes, .. } = &node.op else { return None };
     let is_conv = match (domain.as_str(), op_type.as_str()) {
         ("", "ConvInteger") => true,
         ("", "MatMulInteger") => false,

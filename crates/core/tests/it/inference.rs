@@ -3,6 +3,7 @@
 use fewbit_core::CoreErrorKind;
 use fewbit_core::infer::{
     fix_batch, fix_input, free_dimensions, infer, infer_node, known_tensors, require_fixed,
+    require_fixed_where_known,
 };
 use fewbit_core::ir::{
     Activation, BinaryOp, ConvAttributes, CoordinateMode, DType, Dim, Graph, NearestMode, Node, Op, PadMode,
@@ -210,6 +211,7 @@ fn opaque_operators_leave_their_outputs_unknown() {
         domain: String::new(),
         op_type: "TopK".to_owned(),
         attributes: indexmap::IndexMap::new(),
+        lack: Box::default(),
     };
     let y = graph.add_op("opaque", op, &[x]);
     let z = graph.add_op("relu", Op::Unary(UnaryOp::Relu), &[y]);
@@ -218,7 +220,8 @@ fn opaque_operators_leave_their_outputs_unknown() {
     infer(&mut graph).unwrap();
     assert_eq!(shape_of(&graph, z), "?");
     let error = require_fixed(&graph).unwrap_err();
-    assert_eq!((error.kind(), error.place()), (CoreErrorKind::Dynamic, Some("opaque")));
+    assert_eq!((error.kind(), error.place()), (CoreErrorKind::Unsupported, Some("opaque")));
+    require_fixed_where_known(&graph).unwrap();
     assert_eq!(Interpreter::new(&graph).unwrap_err().kind(), CoreErrorKind::Unsupported);
     let (_, node) = graph.nodes().last().unwrap();
     assert_eq!(infer_node(&graph, node).unwrap_err().kind(), CoreErrorKind::Dynamic);

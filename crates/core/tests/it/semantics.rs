@@ -442,6 +442,7 @@ fn types_an_operator_does_not_take_are_refused() {
         domain: "com.example".to_owned(),
         op_type: "Mystery".to_owned(),
         attributes: indexmap::IndexMap::new(),
+        lack: Box::default(),
     };
     let error = Single::new(opaque).input(list(&[1])).try_all().unwrap_err();
     assert_eq!(error.kind(), CoreErrorKind::Unsupported);

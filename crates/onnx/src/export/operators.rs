@@ -171,8 +171,10 @@ pub(super) fn write(
             ));
         }
         Op::Opaque { domain, op_type, .. } => {
+            let name = if domain.is_empty() { op_type.clone() } else { format!("{domain}.{op_type}") };
             return Err(malformed(format!(
-                "expected operators that can be written, found {domain} {op_type}"
+                "expected operators that can be written, found {name} at `{}`",
+                node.name
             )));
         }
         _ => vec![],

@@ -37,6 +37,11 @@ impl<'a> Attributes<'a> {
         OnnxError::new(OnnxErrorKind::Attribute, format!("{} {message}", self.node.op_type())).at(self.name)
     }
 
+    /// The node's form of its operator is valid, but has no meaning here: `form` says which, and which have one.
+    pub(super) fn lacks(&self, form: impl Into<String>) -> OnnxError {
+        OnnxError::lack(form).at(self.name)
+    }
+
     pub(super) fn int(&self, name: &str, default: i64) -> i64 {
         self.find(name).map_or(default, AttributeProto::i)
     }

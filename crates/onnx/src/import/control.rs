@@ -51,20 +51,16 @@ fn free(body: &GraphProto) -> IndexSet<&str> {
 }
 
 impl Importer<'_> {
-    /// The operator, where the node is control flow in a form that the IR has.
+    /// The node as control flow over closed bodies.
     pub(super) fn control(
         &mut self,
         proto: &NodeProto,
         a: &Attributes,
         inputs: &[Option<ValueId>],
-    ) -> Result<Option<Translated>> {
-        if !matches!(proto.domain(), "" | "ai.onnx") {
-            return Ok(None);
-        }
+    ) -> Result<Translated> {
         let names: &[&str] = match proto.op_type() {
             "If" => &["then_branch", "else_branch"],
-            "Loop" | "Scan" => &["body"],
-            _ => return Ok(None),
+            _ => &["body"],
         };
         let mut bodies = Vec::new();
         for name in names {
@@ -95,10 +91,7 @@ impl Importer<'_> {
                 given.extend(inputs.iter().skip(2).map(own));
                 Control::Loop { body: self.body(bodies[0], &given, &captured)?, carried }
             }
-            _ => match self.scan(a, bodies[0], inputs, &captured)? {
-                Some(scan) => scan,
-                None => return Ok(None),
-            },
+            _ => self.scan(a, bodies[0], inputs, &captured)?,
         };
         let mut inputs = inputs.to_vec();
         if let Control::Loop { .. } = op {
@@ -109,7 +102,7 @@ impl Importer<'_> {
         let (_, body) = op.bodies()[0];
         // Outputs that nobody names are still made.
         outputs.resize(outputs.len().max(body.outputs.len().saturating_sub(op.own_outputs())), String::new());
-        Ok(Some(Translated { op: Op::Control(Box::new(op)), inputs, outputs }))
+        Ok(Translated { op: Op::Control(Box::new(op)), inputs, outputs })
     }
 
     fn scan(
@@ -118,10 +111,9 @@ impl Importer<'_> {
         proto: &GraphProto,
         inputs: &[Option<ValueId>],
         captured: &[Captured],
-    ) -> Result<Option<Control>> {
-        // Before set 9 a scan had a batch.
+    ) -> Result<Control> {
         if self.opset < 9 {
-            return Ok(None);
+            return Err(a.lacks("a scan with a batch; scans without one, from set 9 on, are supported"));
         }
         let count = usize::try_from(a.int("num_scan_inputs", 0)).unwrap_or(0);
         let carried =
@@ -158,11 +150,15 @@ impl Importer<'_> {
             let axis = match (usize::try_from(wanted), rank) {
                 (Ok(axis), _) => axis,
                 (Err(_), Some(rank)) => axis(wanted, rank + 1)?,
-                (Err(_), None) => return Ok(None),
+                (Err(_), None) => {
+                    return Err(a.lacks(format!(
+                        "scan_output_axes {wanted} of an output of unknown rank; axes of 0 and more are supported"
+                    )));
+                }
             };
             collected.push(ScanAxis { axis, reverse: at("scan_output_directions", index) == 1 });
         }
-        Ok(Some(Control::Scan { body, carried, scanned, collected }))
+        Ok(Control::Scan { body, carried, scanned, collected })
     }
 
     /// A body as a closed graph: its own inputs, then the captured values that are not constant.
@@ -177,13 +173,17 @@ impl Importer<'_> {
             graph: Graph::new(proto.name().to_owned()),
             inference: Inference::new(),
             opset: self.opset,
+            sets: self.sets,
+            functions: self.functions,
             folder: self.folder,
             values: HashMap::new(),
             declared: HashMap::new(),
+            types: HashMap::new(),
             node_names: HashSet::new(),
             depth: self.depth + 1,
         };
         inner.take_constants(proto)?;
+        inner.take_types(proto, None)?;
         let inputs: Vec<_> =
             proto.input.iter().filter(|input| !inner.values.contains_key(input.name())).collect();
         if inputs.len() != own.len() {

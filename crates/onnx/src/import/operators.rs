@@ -9,21 +9,28 @@ mod old;
 mod recurrent;
 mod resize;
 mod rotary;
+pub(super) mod table;
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, CompareOp, ConvAttributes, DType, IndexOp, LogicOp, Op, PadMode, PoolAttributes,
-    ReduceOp, Tensor, UnaryOp, ValueId,
+    Activation, BinaryOp, ConvAttributes, DType, IndexOp, Op, PadMode, PoolAttributes, ReduceOp, Tensor,
+    UnaryOp, ValueId,
 };
 
+use self::table::Operator;
 use super::attributes::Attributes;
-use super::{Importer, Translated, opaque};
+use super::{Importer, Translated};
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::proto::NodeProto;
 use crate::tensor;
 
-/// Translates a node. An operator that the IR lacks, or a form of one, becomes [`Op::Opaque`].
+/// Translates a node by its operator's entry in the table.
+///
+/// # Errors
+/// One that says so (see [`OnnxError::lack`]) where the IR lacks the node's form of the operator.
 pub(super) fn translate(
     importer: &mut Importer,
+    operator: &Operator,
+    to_op: fn(&mut Site<'_, '_>) -> Result<Op>,
     proto: &NodeProto,
     attributes: &Attributes,
     inputs: Vec<Option<ValueId>>,
@@ -34,11 +41,10 @@ pub(super) fn translate(
         outputs.pop();
     }
     let mut site = Site { importer, attributes, inputs, outputs };
-    let known = matches!(proto.domain(), "" | "ai.onnx")
-        || (proto.domain() == "com.microsoft"
-            && matches!(proto.op_type(), "QuantizeLinear" | "DequantizeLinear" | "Gelu"));
-    let op = if known { site.op(proto.op_type())? } else { None };
-    let op = op.unwrap_or_else(|| opaque(proto, attributes));
+    if site.importer.opset < 7 && operator.domain.is_empty() {
+        site.align_old(operator.name)?;
+    }
+    let op = to_op(&mut site)?;
     let Site { inputs, mut outputs, .. } = site;
     // Outputs that nobody names are still made.
     let made = match &op {
@@ -54,7 +60,7 @@ pub(super) fn translate(
         Op::Split { .. } | Op::Index(_) | Op::Recurrent(_) | Op::DynamicQuantizeLinear | Op::Opaque { .. }
     );
     if single && outputs.len() > 1 {
-        return Ok(Translated { op: opaque(proto, attributes), inputs, outputs });
+        return Err(attributes.lacks(format!("{} outputs; one is supported", outputs.len())));
     }
     Ok(Translated { op, inputs, outputs })
 }
@@ -69,7 +75,7 @@ enum Given {
     Computed,
 }
 
-struct Site<'a, 'b> {
+pub(super) struct Site<'a, 'b> {
     importer: &'a mut Importer<'b>,
     attributes: &'a Attributes<'a>,
     inputs: Vec<Option<ValueId>>,
@@ -78,157 +84,105 @@ struct Site<'a, 'b> {
 }
 
 impl Site<'_, '_> {
-    /// The operator; `None` where the IR has no meaning for it.
-    fn op(&mut self, op_type: &str) -> Result<Option<Op>> {
-        if self.importer.opset < 7 && !self.align_old(op_type)? {
-            return Ok(None);
+    /// In inference the mask is all ones; a model in training mode is none that we can run.
+    fn dropout(&mut self) -> Result<Op> {
+        if self.outputs.len() > 1 {
+            self.dropout_mask()?;
         }
-        if let Some(op) = unary(op_type) {
-            return Ok(Some(Op::Unary(op)));
+        self.inputs.truncate(1);
+        Ok(Op::Identity)
+    }
+
+    fn gelu(&self) -> Result<Op> {
+        match self.attributes.text("approximate", "none") {
+            "none" => Ok(Op::Unary(UnaryOp::Gelu { tanh: false })),
+            "tanh" => Ok(Op::Unary(UnaryOp::Gelu { tanh: true })),
+            other => Err(self.attributes.lacks(format!("approximate {other}; none and tanh are supported"))),
         }
-        if let Some(op) = binary(op_type) {
-            return Ok(Some(Op::Binary { op, activation: Activation::None }));
-        }
+    }
+
+    fn cast(&self) -> Result<Op> {
+        Ok(Op::Cast { to: self.type_by_number("to", self.attributes.int("to", 0))? })
+    }
+
+    fn bit_shift(&self) -> Result<Op> {
+        let op = match self.attributes.text("direction", "") {
+            "LEFT" => BinaryOp::ShiftLeft,
+            "RIGHT" => BinaryOp::ShiftRight,
+            other => {
+                return Err(self
+                    .attributes
+                    .fail(format!("expects direction LEFT or RIGHT, found `{other}`")));
+            }
+        };
+        Ok(Op::Binary { op, activation: Activation::None })
+    }
+
+    fn gemm(&self) -> Op {
         let a = self.attributes;
-        Ok(Some(match op_type {
-            "Identity" => Op::Identity,
-            // In inference the mask is all ones; a model in training mode is none that we can run.
-            "Dropout" => {
-                if self.outputs.len() > 1 {
-                    self.dropout_mask()?;
-                }
-                self.inputs.truncate(1);
-                Op::Identity
-            }
-            "LeakyRelu" => Op::Unary(UnaryOp::LeakyRelu { alpha: a.float("alpha", 0.01) }),
-            "Elu" => Op::Unary(UnaryOp::Elu { alpha: a.float("alpha", 1.0) }),
-            "Celu" => Op::Unary(UnaryOp::Celu { alpha: a.float("alpha", 1.0) }),
-            // The constants of Klambauer et al. 2017, as ONNX rounds them.
-            "Selu" => Op::Unary(UnaryOp::Selu {
-                alpha: a.float("alpha", 1.673_263_2),
-                gamma: a.float("gamma", 1.050_701),
-            }),
-            "ThresholdedRelu" => Op::Unary(UnaryOp::ThresholdedRelu { alpha: a.float("alpha", 1.0) }),
-            "Shrink" => {
-                Op::Unary(UnaryOp::Shrink { bias: a.float("bias", 0.0), lambda: a.float("lambd", 0.5) })
-            }
-            "HardSigmoid" => {
-                Op::Unary(UnaryOp::HardSigmoid { alpha: a.float("alpha", 0.2), beta: a.float("beta", 0.5) })
-            }
-            "Gelu" => Op::Unary(UnaryOp::Gelu { tanh: a.text("approximate", "none") == "tanh" }),
-            "Clip" => {
-                return Ok(match self.clip() {
-                    Some(op) => Some(op),
-                    None => self.computed_clip(),
-                });
-            }
-            "Mod" => {
-                let op = if a.flag("fmod", false) { BinaryOp::Fmod } else { BinaryOp::Mod };
-                Op::Binary { op, activation: Activation::None }
-            }
-            "BitShift" => Op::Binary {
-                op: match a.text("direction", "") {
-                    "LEFT" => BinaryOp::ShiftLeft,
-                    "RIGHT" => BinaryOp::ShiftRight,
-                    other => return Err(a.fail(format!("expects direction LEFT or RIGHT, found `{other}`"))),
-                },
-                activation: Activation::None,
-            },
-            "Equal" => Op::Compare(CompareOp::Equal),
-            "Greater" => Op::Compare(CompareOp::Greater),
-            "GreaterOrEqual" => Op::Compare(CompareOp::GreaterOrEqual),
-            "Less" => Op::Compare(CompareOp::Less),
-            "LessOrEqual" => Op::Compare(CompareOp::LessOrEqual),
-            "And" => Op::Logic(LogicOp::And),
-            "Or" => Op::Logic(LogicOp::Or),
-            "Xor" => Op::Logic(LogicOp::Xor),
-            "Where" => Op::Where,
-            "Conv" => Op::Conv { conv: self.conv()?, activation: Activation::None },
-            "ConvTranspose" => return self.conv_transpose(),
-            "Gemm" => Op::Gemm {
-                alpha: a.float("alpha", 1.0),
-                beta: a.float("beta", 1.0),
-                trans_a: a.flag("transA", false),
-                trans_b: a.flag("transB", false),
-                activation: Activation::None,
-            },
-            "MatMul" => Op::MatMul,
-            "MaxPool" if self.outputs.len() > 1 => Op::Index(IndexOp::MaxPoolIndices {
-                pool: self.pool(false)?,
-                column_major: a.flag("storage_order", false),
-            }),
-            "MaxPool" => Op::MaxPool(self.pool(false)?),
-            "AveragePool" => Op::AveragePool(self.pool(a.flag("count_include_pad", false))?),
-            "GlobalAveragePool" => Op::GlobalAveragePool,
-            "GlobalMaxPool" => Op::GlobalMaxPool,
-            "Softmax" | "LogSoftmax" => return self.softmax(op_type == "LogSoftmax"),
-            "BatchNormalization" if a.flag("training_mode", false) => return Ok(None),
-            "BatchNormalization" => Op::BatchNorm { epsilon: a.float("epsilon", 1e-5) },
-            "LayerNormalization" => {
-                let (axis, epsilon) = (self.axis(a.int("axis", -1))?, a.float("epsilon", 1e-5));
-                if self.outputs.len() > 1 {
-                    self.layer_statistics(axis, epsilon)?;
-                }
-                Op::LayerNorm { axis, epsilon }
-            }
-            "InstanceNormalization" => Op::InstanceNorm { epsilon: a.float("epsilon", 1e-5) },
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
-            | "ReduceL2" | "ReduceSumSquare" | "ReduceLogSumExp" => return self.reduce(op_type),
-            "ArgMax" | "ArgMin" => Op::ArgMax {
-                axis: self.axis(a.int("axis", 0))?,
-                keep_dims: a.flag("keepdims", true),
-                last: a.flag("select_last_index", false),
-                min: op_type == "ArgMin",
-            },
-            "Reshape" => Op::Reshape { allow_zero: a.flag("allowzero", false) },
-            "Flatten" => {
-                let rank = self.importer.rank(self.input(0))?;
-                let axis = a.int("axis", 1);
-                // The axis behind the last is allowed, but negative ones count from the rank.
-                let bound = rank + usize::from(axis >= 0);
-                Op::Flatten { axis: from_front(axis, bound).ok_or_else(|| self.bad_axis(rank))? }
-            }
-            "Transpose" => Op::Transpose { perm: self.permutation()? },
-            "Squeeze" | "Unsqueeze" => return self.squeeze(op_type == "Unsqueeze"),
-            "Concat" => Op::Concat { axis: self.axis(a.int("axis", 0))? },
-            "Split" => return self.split(),
-            "Slice" => self.slice()?,
-            "Gather" => Op::Gather { axis: self.axis(a.int("axis", 0))? },
-            "Expand" => Op::Expand,
-            "Tile" => Op::Tile,
-            "Pad" => return self.pad(),
-            "Resize" | "Upsample" => return self.resize(op_type == "Upsample"),
-            "DepthToSpace" => Op::DepthToSpace { block: self.block()?, crd: a.text("mode", "DCR") == "CRD" },
-            "SpaceToDepth" if a.text("mode", "DCR") == "CRD" => {
-                return self.space_to_depth_crd(self.block()?);
-            }
-            "SpaceToDepth" => Op::SpaceToDepth { block: self.block()? },
-            "Shape" => return self.shape(),
-            "Size" => Op::Size,
-            "ConstantOfShape" => {
-                let value = a.tensor("value", self.importer.folder)?.unwrap_or_else(|| Tensor::scalar(0f32));
-                if value.elements() != 1 {
-                    return Err(a.fail(format!("expects a value of one element, found {}", value.elements())));
-                }
-                Op::ConstantOfShape { value }
-            }
-            "Range" => Op::Range,
-            "Cast" => match tensor::dtype(a.int("to", 0) as i32) {
-                Ok(to) => Op::Cast { to },
-                Err(_) => return Ok(None),
-            },
-            "QuantizeLinear" | "DequantizeLinear" => return self.linear(op_type == "QuantizeLinear"),
-            "DynamicQuantizeLinear" => Op::DynamicQuantizeLinear,
-            "RNN" | "GRU" | "LSTM" => return self.recurrent(op_type),
-            "Attention" => return self.attention(),
-            "RotaryEmbedding" => return self.rotary(),
-            _ => {
-                return match self.index(op_type)? {
-                    Some(op) => Ok(Some(op)),
-                    None => self.composed(op_type),
-                };
-            }
-        }))
+        Op::Gemm {
+            alpha: a.float("alpha", 1.0),
+            beta: a.float("beta", 1.0),
+            trans_a: a.flag("transA", false),
+            trans_b: a.flag("transB", false),
+            activation: Activation::None,
+        }
+    }
+
+    fn max_pool(&self) -> Result<Op> {
+        let pool = self.pool(false)?;
+        if self.outputs.len() == 1 {
+            return Ok(Op::MaxPool(pool));
+        }
+        let column_major = self.attributes.flag("storage_order", false);
+        Ok(Op::Index(IndexOp::MaxPoolIndices { pool, column_major }))
+    }
+
+    fn batch_norm(&self) -> Result<Op> {
+        let a = self.attributes;
+        if a.flag("training_mode", false) {
+            return Err(a.lacks("training_mode 1; inference, training_mode 0, is supported"));
+        }
+        Ok(Op::BatchNorm { epsilon: a.float("epsilon", 1e-5) })
+    }
+
+    fn layer_norm(&mut self) -> Result<Op> {
+        let (axis, epsilon) = (self.own_axis(-1)?, self.attributes.float("epsilon", 1e-5));
+        if self.outputs.len() > 1 {
+            self.layer_statistics(axis, epsilon)?;
+        }
+        Ok(Op::LayerNorm { axis, epsilon })
+    }
+
+    fn arg_max(&self, min: bool) -> Result<Op> {
+        let a = self.attributes;
+        let (keep_dims, last) = (a.flag("keepdims", true), a.flag("select_last_index", false));
+        Ok(Op::ArgMax { axis: self.own_axis(0)?, keep_dims, last, min })
+    }
+
+    fn flatten(&self) -> Result<Op> {
+        let rank = self.importer.rank(self.input(0))?;
+        let axis = self.attributes.int("axis", 1);
+        // The axis behind the last is allowed, but negative ones count from the rank.
+        let bound = rank + usize::from(axis >= 0);
+        Ok(Op::Flatten { axis: from_front(axis, bound).ok_or_else(|| self.bad_axis(rank))? })
+    }
+
+    fn space_to_depth(&mut self) -> Result<Op> {
+        let block = self.block()?;
+        if self.attributes.text("mode", "DCR") == "CRD" {
+            return self.space_to_depth_crd(block);
+        }
+        Ok(Op::SpaceToDepth { block })
+    }
+
+    fn constant_of_shape(&self) -> Result<Op> {
+        let a = self.attributes;
+        let value = a.tensor("value", self.importer.folder)?.unwrap_or_else(|| Tensor::scalar(0f32));
+        if value.elements() != 1 {
+            return Err(a.fail(format!("expects a value of one element, found {}", value.elements())));
+        }
+        Ok(Op::ConstantOfShape { value })
     }
 
     fn input(&self, index: usize) -> Option<ValueId> {
@@ -241,6 +195,11 @@ impl Site<'_, '_> {
 
     fn bad_axis(&self, rank: usize) -> OnnxError {
         self.attributes.fail(format!("expects axes that an input of rank {rank} has"))
+    }
+
+    /// The axis that the attribute `axis` names, or `default`, counted from the front.
+    fn own_axis(&self, default: i64) -> Result<usize> {
+        self.axis(self.attributes.int("axis", default))
     }
 
     /// An axis of the first input, counted from the front.
@@ -333,14 +292,18 @@ impl Site<'_, '_> {
         Ok(ConvAttributes { groups, ..self.window(kernel)? })
     }
 
-    fn conv_transpose(&self) -> Result<Option<Op>> {
+    fn conv_transpose(&self) -> Result<Op> {
         let a = self.attributes;
-        if a.has("output_shape") || !matches!(a.text("auto_pad", "NOTSET"), "NOTSET" | "VALID" | "") {
-            return Ok(None);
+        if a.has("output_shape") {
+            return Err(a.lacks("output_shape; explicit pads and output_padding are supported"));
+        }
+        let auto_pad = a.text("auto_pad", "NOTSET");
+        if !matches!(auto_pad, "NOTSET" | "VALID" | "") {
+            return Err(a.lacks(format!("auto_pad {auto_pad}; NOTSET and VALID are supported")));
         }
         let conv = self.conv()?;
         let output_padding = a.extents("output_padding", conv.kernel.len(), 0, 0)?;
-        Ok(Some(Op::ConvTranspose { conv, output_padding, activation: Activation::None }))
+        Ok(Op::ConvTranspose { conv, output_padding, activation: Activation::None })
     }
 
     fn pool(&self, count_include_pad: bool) -> Result<PoolAttributes> {
@@ -356,26 +319,28 @@ impl Site<'_, '_> {
         })
     }
 
-    fn clip(&mut self) -> Option<Op> {
+    fn clip(&mut self) -> Result<Op> {
         let a = self.attributes;
         if self.importer.opset < 11 {
             let (min, max) = (a.float("min", f32::NEG_INFINITY), a.float("max", f32::INFINITY));
-            return Some(Op::Unary(UnaryOp::Clip { min, max }));
+            return Ok(Op::Unary(UnaryOp::Clip { min, max }));
         }
         let bound = |index: usize, open: f32| match (self.input(index), self.constant(index)) {
             (None, _) => Some(open),
             (Some(_), Some(tensor)) => tensor.to_f32_vec().first().copied(),
             (Some(_), None) => None,
         };
-        let (min, max) = (bound(1, f32::NEG_INFINITY)?, bound(2, f32::INFINITY)?);
+        let (Some(min), Some(max)) = (bound(1, f32::NEG_INFINITY), bound(2, f32::INFINITY)) else {
+            return self.computed_clip();
+        };
         self.inputs.truncate(1);
-        Some(Op::Unary(UnaryOp::Clip { min, max }))
+        Ok(Op::Unary(UnaryOp::Clip { min, max }))
     }
 
-    fn softmax(&self, log: bool) -> Result<Option<Op>> {
+    fn softmax(&self, log: bool) -> Result<Op> {
         let a = self.attributes;
         if self.importer.opset >= 13 {
-            return Ok(Some(Op::Softmax { axis: self.axis(a.int("axis", -1))?, log }));
+            return Ok(Op::Softmax { axis: self.axis(a.int("axis", -1))?, log });
         }
         // Before set 13 the axes from `axis` on count as one; only the last axis means the same.
         let rank = self.importer.rank(self.input(0))?;
@@ -383,31 +348,25 @@ impl Site<'_, '_> {
         let extents = self.input(0).and_then(|id| self.importer.graph.value(id).extents());
         let rest_is_one =
             extents.is_some_and(|extents| extents[axis + 1..].iter().all(|&extent| extent == 1));
-        Ok((axis + 1 == rank || rest_is_one).then_some(Op::Softmax { axis, log }))
+        if axis + 1 == rank || rest_is_one {
+            return Ok(Op::Softmax { axis, log });
+        }
+        Err(a.lacks(format!(
+            "axis {axis} of {rank} before set 13, where all axes from it on count as one; the last axis is supported"
+        )))
     }
 
-    fn reduce(&mut self, op_type: &str) -> Result<Option<Op>> {
+    fn reduce(&mut self, op: ReduceOp) -> Result<Op> {
         let a = self.attributes;
-        let op = match op_type {
-            "ReduceMean" => ReduceOp::Mean,
-            "ReduceSum" => ReduceOp::Sum,
-            "ReduceMax" => ReduceOp::Max,
-            "ReduceMin" => ReduceOp::Min,
-            "ReduceProd" => ReduceOp::Prod,
-            "ReduceL1" => ReduceOp::L1,
-            "ReduceL2" => ReduceOp::L2,
-            "ReduceSumSquare" => ReduceOp::SumSquare,
-            _ => ReduceOp::LogSumExp,
-        };
         let rank = self.importer.rank(self.input(0))?;
         let axes = match self.given_axes(1) {
-            Given::Computed => return Ok(Some(self.reduce_computed(op))),
+            Given::Computed => return Ok(self.reduce_computed(op)),
             Given::Axes(axes) if !axes.is_empty() => self.axes(&axes, rank)?,
             _ if a.flag("noop_with_empty_axes", false) => Vec::new(),
             _ => (0..rank).collect(),
         };
         self.inputs.truncate(1);
-        Ok(Some(Op::Reduce { op, axes, keep_dims: a.flag("keepdims", true) }))
+        Ok(Op::Reduce { op, axes, keep_dims: a.flag("keepdims", true) })
     }
 
     fn permutation(&self) -> Result<Vec<usize>> {
@@ -424,7 +383,7 @@ impl Site<'_, '_> {
         Ok(list)
     }
 
-    fn squeeze(&mut self, insert: bool) -> Result<Option<Op>> {
+    fn squeeze(&mut self, insert: bool) -> Result<Op> {
         let op = match (self.given_axes(1), insert) {
             (Given::Computed, _) => return self.squeeze_computed(insert),
             (Given::Axes(axes), true) => {
@@ -444,10 +403,10 @@ impl Site<'_, '_> {
             (Given::Nothing, false) => Op::Squeeze { axes: Vec::new() },
         };
         self.inputs.truncate(1);
-        Ok(Some(op))
+        Ok(op)
     }
 
-    fn split(&mut self) -> Result<Option<Op>> {
+    fn split(&mut self) -> Result<Op> {
         let a = self.attributes;
         let axis = self.axis(a.int("axis", 0))?;
         let sizes = match (a.ints("split"), self.input(1), self.constant(1)) {
@@ -459,7 +418,7 @@ impl Site<'_, '_> {
         let sizes: Option<Vec<usize>> = sizes.iter().map(|&size| usize::try_from(size).ok()).collect();
         let sizes = sizes.ok_or_else(|| a.fail("expects sizes of 0 or more"))?;
         self.inputs.truncate(1);
-        Ok(Some(Op::Split { axis, sizes }))
+        Ok(Op::Split { axis, sizes })
     }
 
     fn slice(&mut self) -> Result<Op> {
@@ -489,7 +448,7 @@ impl Site<'_, '_> {
         format!("{of}.{name}")
     }
 
-    fn pad(&mut self) -> Result<Option<Op>> {
+    fn pad(&mut self) -> Result<Op> {
         let a = self.attributes;
         let mode = match a.text("mode", "constant") {
             "constant" => PadMode::Constant,
@@ -505,7 +464,7 @@ impl Site<'_, '_> {
             let id = self.importer.new_constant(&base, Tensor::scalar(value));
             self.inputs.push(Some(id));
         }
-        Ok(Some(Op::Pad { mode }))
+        Ok(Op::Pad { mode })
     }
 
     fn block(&self) -> Result<usize> {
@@ -515,19 +474,19 @@ impl Site<'_, '_> {
             .ok_or_else(|| self.attributes.fail("expects a block of at least 1"))
     }
 
-    fn shape(&self) -> Result<Option<Op>> {
+    fn shape(&self) -> Result<Op> {
         let a = self.attributes;
         if !a.has("start") && !a.has("end") {
-            return Ok(Some(Op::Shape { start: 0, end: None }));
+            return Ok(Op::Shape { start: 0, end: None });
         }
         let rank = self.importer.rank(self.input(0))? as i64;
         let clamp =
             |axis: i64| (if axis < 0 { axis.saturating_add(rank) } else { axis }).clamp(0, rank) as usize;
         let end = a.has("end").then(|| clamp(a.int("end", 0)));
-        Ok(Some(Op::Shape { start: clamp(a.int("start", 0)), end }))
+        Ok(Op::Shape { start: clamp(a.int("start", 0)), end })
     }
 
-    fn linear(&mut self, quantize: bool) -> Result<Option<Op>> {
+    fn linear(&mut self, quantize: bool) -> Result<Op> {
         let a = self.attributes;
         let scale_rank = self.importer.rank(self.input(1)).unwrap_or(0);
         let axis = match self.importer.rank(self.input(0)) {
@@ -544,17 +503,21 @@ impl Site<'_, '_> {
         let block =
             usize::try_from(a.int("block_size", 0)).map_err(|_| a.fail("expects a block of 0 or more"))?;
         if !quantize {
-            return Ok(Some(Op::DequantizeLinear { axis, block }));
+            return Ok(Op::DequantizeLinear { axis, block });
         }
         let to = match (self.input(2), a.int("output_dtype", 0)) {
             (Some(zero), _) => self.importer.graph.value(zero).dtype.unwrap_or(DType::U8),
             (None, 0) => DType::U8,
             (None, number) => match tensor::dtype(number as i32) {
                 Ok(dtype) => dtype,
-                Err(_) => return Ok(None),
+                Err(_) => {
+                    return Err(a.lacks(format!(
+                        "output_dtype {number}; numbers of integers and floats are supported"
+                    )));
+                }
             },
         };
-        Ok(Some(Op::QuantizeLinear { axis, block, to }))
+        Ok(Op::QuantizeLinear { axis, block, to })
     }
 }
 
@@ -563,57 +526,4 @@ fn from_front(axis: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let axis = if axis < 0 { axis.checked_add(rank)? } else { axis };
     (0..rank).contains(&axis).then_some(axis as usize)
-}
-
-/// Functions of one element without attributes.
-fn unary(op_type: &str) -> Option<UnaryOp> {
-    Some(match op_type {
-        "Relu" => UnaryOp::Relu,
-        "Sigmoid" => UnaryOp::Sigmoid,
-        "HardSwish" => UnaryOp::HardSwish,
-        "Mish" => UnaryOp::Mish,
-        "Softplus" => UnaryOp::Softplus,
-        "Tanh" => UnaryOp::Tanh,
-        "Erf" => UnaryOp::Erf,
-        "Exp" => UnaryOp::Exp,
-        "Log" => UnaryOp::Log,
-        "Sqrt" => UnaryOp::Sqrt,
-        "Reciprocal" => UnaryOp::Reciprocal,
-        "Abs" => UnaryOp::Abs,
-        "Neg" => UnaryOp::Neg,
-        "Sign" => UnaryOp::Sign,
-        "Floor" => UnaryOp::Floor,
-        "Ceil" => UnaryOp::Ceil,
-        "Round" => UnaryOp::Round,
-        "Sin" => UnaryOp::Sin,
-        "Cos" => UnaryOp::Cos,
-        "Tan" => UnaryOp::Tan,
-        "Asin" => UnaryOp::Asin,
-        "Acos" => UnaryOp::Acos,
-        "Atan" => UnaryOp::Atan,
-        "Sinh" => UnaryOp::Sinh,
-        "Cosh" => UnaryOp::Cosh,
-        "Asinh" => UnaryOp::Asinh,
-        "Acosh" => UnaryOp::Acosh,
-        "Atanh" => UnaryOp::Atanh,
-        "Softsign" => UnaryOp::Softsign,
-        "Not" => UnaryOp::Not,
-        _ => return None,
-    })
-}
-
-/// Functions of two elements without attributes.
-fn binary(op_type: &str) -> Option<BinaryOp> {
-    Some(match op_type {
-        "Add" => BinaryOp::Add,
-        "Sub" => BinaryOp::Sub,
-        "Mul" => BinaryOp::Mul,
-        "Div" => BinaryOp::Div,
-        "Pow" => BinaryOp::Pow,
-        "PRelu" => BinaryOp::PRelu,
-        "BitwiseAnd" => BinaryOp::BitAnd,
-        "BitwiseOr" => BinaryOp::BitOr,
-        "BitwiseXor" => BinaryOp::BitXor,
-        _ => return None,
-    })
 }

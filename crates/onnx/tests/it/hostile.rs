@@ -4,7 +4,7 @@ use fewbit_onnx::{ImportOptions, OnnxErrorKind, import, open};
 use proptest::prelude::*;
 
 /// A protobuf field: number, wire type 2 and its bytes.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     let mut length = bytes.len();
     while length >= 0x80 {
@@ -16,7 +16,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn number(field: u8, value: u64) -> Vec<u8> {
+pub(crate) fn number(field: u8, value: u64) -> Vec<u8> {
     let mut out = vec![field << 3];
     let mut value = value;
     while value >= 0x80 {
@@ -27,12 +27,12 @@ fn number(field: u8, value: u64) -> Vec<u8> {
     out
 }
 
-fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn joined(parts: &[Vec<u8>]) -> Vec<u8> {
     parts.concat()
 }
 
 /// `NodeProto` of an operator over named values.
-fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
+pub(crate) fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
     let mut parts: Vec<Vec<u8>> = inputs.iter().map(|input| field(1, input.as_bytes())).collect();
     parts.push(field(2, output.as_bytes()));
     parts.push(field(3, format!("{op}_{output}").as_bytes()));
@@ -41,14 +41,14 @@ fn node(op: &str, inputs: &[&str], output: &str) -> Vec<u8> {
 }
 
 /// `ValueInfoProto` of an f32 tensor of extents `dims`.
-fn value(name: &str, dims: &[u64]) -> Vec<u8> {
+pub(crate) fn value(name: &str, dims: &[u64]) -> Vec<u8> {
     let dims: Vec<u8> = dims.iter().flat_map(|&dim| field(1, &number(1, dim))).collect();
     let tensor = joined(&[number(1, 1), field(2, &dims)]);
     joined(&[field(1, name.as_bytes()), field(2, &field(1, &tensor))])
 }
 
 /// `TensorProto` of f32 elements as raw bytes.
-fn tensor(name: &str, dims: &[u64], raw: &[u8]) -> Vec<u8> {
+pub(crate) fn tensor(name: &str, dims: &[u64], raw: &[u8]) -> Vec<u8> {
     let mut parts: Vec<Vec<u8>> = dims.iter().map(|&dim| number(1, dim)).collect();
     parts.push(number(2, 1));
     parts.push(field(8, name.as_bytes()));
@@ -57,7 +57,7 @@ fn tensor(name: &str, dims: &[u64], raw: &[u8]) -> Vec<u8> {
 }
 
 /// `ModelProto` of nodes, initializers, inputs `x` [2, 2] and output `y`.
-fn model(nodes: &[Vec<u8>], initializers: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn model(nodes: &[Vec<u8>], initializers: &[Vec<u8>]) -> Vec<u8> {
     let mut graph: Vec<Vec<u8>> = nodes.iter().map(|node| field(1, node)).collect();
     graph.push(field(2, b"graph"));
     graph.extend(initializers.iter().map(|tensor| field(5, tensor)));
@@ -210,7 +210,7 @@ fn versions_that_are_not_known_are_refused() {
 }
 
 /// `AttributeProto` of an integer, integers or a text.
-fn attribute(name: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn attribute(name: &str, value: &[u8]) -> Vec<u8> {
     field(5, &joined(&[field(1, name.as_bytes()), value.to_vec()]))
 }
 

@@ -6,3 +6,4 @@ mod models;
 mod operators;
 mod optimize;
 mod peers;
+mod unsupported;

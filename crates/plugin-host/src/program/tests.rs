@@ -42,6 +42,7 @@ fn graph() -> Graph {
         domain: "x".to_owned(),
         op_type: "Y".to_owned(),
         attributes: indexmap::IndexMap::default(),
+        lack: Box::default(),
     };
     add(&mut graph, "opaque", opaque, &[p], o);
     graph.outputs.push(o);

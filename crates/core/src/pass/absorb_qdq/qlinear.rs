@@ -15,7 +15,7 @@ use crate::quant::QuantParams;
 /// follows; false where its parameters are not constant or an attribute says more than the ordinary operator can.
 pub(super) fn rewrite(graph: &mut Graph, uses: &Uses, id: NodeId) -> bool {
     let Some(node) = graph.node(id).cloned() else { return false };
-    let Op::Opaque { domain, op_type, attributes } = &node.op else { return false };
+    let Op::Opaque { domain, op_type, attributes, .. } = &node.op else { return false };
     let attributes = Attributes(attributes);
     if attributes.int("channels_last", 0) != 0 {
         return false;

@@ -249,7 +249,7 @@ fn qlinear(
 ) -> ValueId {
     let attributes: IndexMap<String, Attribute> =
         attributes.iter().map(|&(name, value)| (name.to_owned(), Attribute::Int(value))).collect();
-    let op = Op::Opaque { domain: domain.into(), op_type: op_type.into(), attributes };
+    let op = Op::Opaque { domain: domain.into(), op_type: op_type.into(), attributes, lack: Box::default() };
     let inputs: Vec<Option<ValueId>> = inputs.iter().copied().map(Some).collect();
     push(build, op, &inputs)
 }

@@ -20,53 +20,43 @@ struct Sizes {
 }
 
 impl Site<'_, '_> {
-    /// The last operator of the composition; `None` where heads or extents are not known.
-    pub(super) fn attention(&mut self) -> Result<Option<Op>> {
+    /// The last operator of the composition.
+    pub(super) fn attention(&mut self) -> Result<Op> {
         let a = self.attributes;
         let dtype = self.element_type()?;
         let (Some(q), Some(k), Some(v)) = (self.input(0), self.input(1), self.input(2)) else {
             return Err(a.fail("expects queries, keys and values, found fewer"));
         };
-        let flat = match self.extents(q) {
-            Some(extents) if extents.len() == 3 => true,
-            Some(extents) if extents.len() == 4 => false,
-            _ => return Ok(None),
+        let flat = match self.extents(q)?.len() {
+            3 => true,
+            4 => false,
+            rank => return Err(a.fail(format!("expects queries of rank 3 or 4, found {rank}"))),
         };
-        let (Some(q), Some(k), Some(v)) = (
-            self.heads(q, flat, "q_num_heads")?,
-            self.heads(k, flat, "kv_num_heads")?,
-            self.heads(v, flat, "kv_num_heads")?,
-        ) else {
-            return Ok(None);
-        };
+        let q = self.heads(q, flat, "q_num_heads")?;
+        let k = self.heads(k, flat, "kv_num_heads")?;
+        let v = self.heads(v, flat, "kv_num_heads")?;
         let (mut keys, mut values) = (k, v);
         let mut past = 0;
         if let (Some(key), Some(value)) = (self.input(4), self.input(5)) {
-            let Some(extents) = self.extents(key).filter(|extents| extents.len() == 4) else {
-                return Ok(None);
-            };
-            past = extents[2];
+            let [_, _, steps, _] = self.of_rank_4(key)?;
+            past = steps;
             keys = self.then(Op::Concat { axis: 2 }, &[key, k]);
             values = self.then(Op::Concat { axis: 2 }, &[value, v]);
         }
         let present = [keys, values];
-        let (Some(query), Some(key), Some(value)) =
-            (self.extents(q), self.extents(keys), self.extents(values))
-        else {
-            return Ok(None);
-        };
-        let ([_, heads, queries, size], [_, own, total, _]) = (&query[..], &key[..]) else { return Ok(None) };
-        let sizes = Sizes { queries: *queries, keys: *total, past };
-        if *own == 0 || heads % own != 0 {
+        let (query, key, value) = (self.of_rank_4(q)?, self.of_rank_4(keys)?, self.of_rank_4(values)?);
+        let ([_, heads, queries, size], [_, own, total, _]) = (query, key);
+        let sizes = Sizes { queries, keys: total, past };
+        if own == 0 || heads % own != 0 {
             return Err(
                 a.fail(format!("expects query heads in groups of equal size, found {heads} for {own}"))
             );
         }
         if heads != own {
-            keys = self.repeated(keys, heads / own, &key)?;
-            values = self.repeated(values, heads / own, &value)?;
+            keys = self.repeated(keys, heads / own, key)?;
+            values = self.repeated(values, heads / own, value)?;
         }
-        let root = if a.has("scale") { a.float("scale", 1.0) } else { 1.0 / (*size as f32).sqrt() }.sqrt();
+        let root = if a.has("scale") { a.float("scale", 1.0) } else { 1.0 / (size as f32).sqrt() }.sqrt();
         let root = self.number(dtype, &[], &[f64::from(root)])?;
         let q = self.then(binary(BinaryOp::Mul), &[q, root]);
         let keys = self.then(binary(BinaryOp::Mul), &[keys, root]);
@@ -80,8 +70,8 @@ impl Site<'_, '_> {
             let bent = self.then(Op::Unary(UnaryOp::Tanh), &[share]);
             capped = self.then(binary(BinaryOp::Mul), &[bent, cap]);
         }
-        let Some(biased) = self.masked(capped, dtype, &sizes)? else { return Ok(None) };
-        let Some(shares) = self.shares(biased, dtype)? else { return Ok(None) };
+        let biased = self.masked(capped, dtype, &sizes)?;
+        let shares = self.shares(biased, dtype)?;
         let scores = match a.int("qk_matmul_output_mode", 0) {
             0 => raw,
             1 => capped,
@@ -95,22 +85,24 @@ impl Site<'_, '_> {
             self.give(&further);
         }
         if !flat {
-            return Ok(Some(self.last(Op::MatMul, &[shares, values])));
+            return Ok(self.last(Op::MatMul, &[shares, values]));
         }
         let y = self.then(Op::MatMul, &[shares, values]);
         let y = self.then(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[y]);
         let joined = self.number(DType::I64, &[3], &[0.0, 0.0, -1.0])?;
-        Ok(Some(self.last(Op::Reshape { allow_zero: false }, &[y, joined])))
+        Ok(self.last(Op::Reshape { allow_zero: false }, &[y, joined]))
     }
 
-    fn extents(&self, id: ValueId) -> Option<Vec<usize>> {
-        self.importer.graph.value(id).extents()
+    fn of_rank_4(&self, id: ValueId) -> Result<[usize; 4]> {
+        <[usize; 4]>::try_from(self.extents(id)?).map_err(|extents| {
+            self.attributes.fail(format!("expects queries, keys and values of rank 4, found {extents:?}"))
+        })
     }
 
     /// Samples × heads × steps × elements.
-    fn heads(&mut self, id: ValueId, flat: bool, name: &str) -> Result<Option<ValueId>> {
+    fn heads(&mut self, id: ValueId, flat: bool, name: &str) -> Result<ValueId> {
         if !flat {
-            return Ok(Some(id));
+            return Ok(id);
         }
         let heads = self.attributes.int(name, 0);
         if heads <= 0 {
@@ -118,14 +110,16 @@ impl Site<'_, '_> {
         }
         let cut = self.number(DType::I64, &[4], &[0.0, 0.0, heads as f64, -1.0])?;
         let cut = self.then(Op::Reshape { allow_zero: false }, &[id, cut]);
-        Ok(Some(self.then(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[cut])))
+        Ok(self.then(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[cut]))
     }
 
     /// Each head as often as queries share it.
-    fn repeated(&mut self, id: ValueId, times: usize, extents: &[usize]) -> Result<ValueId> {
-        let [_, heads, steps, size] = *extents else {
-            return Err(self.attributes.fail("expects keys and values of rank 4"));
-        };
+    fn repeated(
+        &mut self,
+        id: ValueId,
+        times: usize,
+        [_, heads, steps, size]: [usize; 4],
+    ) -> Result<ValueId> {
         let apart = self.then(Op::Unsqueeze { axes: vec![2] }, &[id]);
         let wide = self.number(DType::I64, &[5], &[1.0, 1.0, times as f64, 1.0, 1.0])?;
         let wide = self.then(Op::Expand, &[apart, wide]);
@@ -135,11 +129,11 @@ impl Site<'_, '_> {
     }
 
     /// The scores with what masks add, and minus infinity where a key is out of a query's sight.
-    fn masked(&mut self, scores: ValueId, dtype: DType, sizes: &Sizes) -> Result<Option<ValueId>> {
+    fn masked(&mut self, scores: ValueId, dtype: DType, sizes: &Sizes) -> Result<ValueId> {
         let none = self.number(dtype, &[], &[f64::NEG_INFINITY])?;
         let mut scores = scores;
         if let Some(mask) = self.input(3) {
-            let Some(extents) = self.extents(mask) else { return Ok(None) };
+            let extents = self.extents(mask)?;
             let truth = self.importer.graph.value(mask).dtype == Some(DType::Bool);
             let mut mask = mask;
             // A mask may end before the keys do: those behind it are out of sight.
@@ -159,8 +153,8 @@ impl Site<'_, '_> {
                 self.then(binary(BinaryOp::Add), &[scores, mask])
             };
         }
-        let Some(seen) = self.seen(sizes)? else { return Ok(Some(scores)) };
-        Ok(Some(self.then(Op::Where, &[seen, scores, none])))
+        let Some(seen) = self.seen(sizes)? else { return Ok(scores) };
+        Ok(self.then(Op::Where, &[seen, scores, none]))
     }
 
     /// Which keys each query sees by its place; `None` where it sees all.
@@ -200,12 +194,16 @@ impl Site<'_, '_> {
     }
 
     /// What each key contributes to each query: nothing where a query sees no key.
-    fn shares(&mut self, scores: ValueId, dtype: DType) -> Result<Option<ValueId>> {
+    fn shares(&mut self, scores: ValueId, dtype: DType) -> Result<ValueId> {
         let inner = match self.attributes.int("softmax_precision", 0) {
             0 => dtype,
             number => match i32::try_from(number).ok().and_then(|number| crate::tensor::dtype(number).ok()) {
                 Some(inner) if inner.is_float() => inner,
-                _ => return Ok(None),
+                _ => {
+                    return Err(self
+                        .attributes
+                        .lacks(format!("softmax_precision {number}; numbers of float types are supported")));
+                }
             },
         };
         let scores = if inner == dtype { scores } else { self.then(Op::Cast { to: inner }, &[scores]) };
@@ -215,7 +213,7 @@ impl Site<'_, '_> {
         let zero = self.number(inner, &[], &[0.0])?;
         let blind = self.then(Op::Compare(CompareOp::Equal), &[best, none]);
         let shares = self.then(Op::Where, &[blind, zero, shares]);
-        Ok(Some(if inner == dtype { shares } else { self.then(Op::Cast { to: dtype }, &[shares]) }))
+        Ok(if inner == dtype { shares } else { self.then(Op::Cast { to: dtype }, &[shares]) })
     }
 
     fn truth(&mut self, value: bool) -> Result<ValueId> {

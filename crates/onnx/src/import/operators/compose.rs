@@ -11,23 +11,6 @@ fn binary(op: BinaryOp) -> Op {
 }
 
 impl Site<'_, '_> {
-    /// The last operator of the composition, whose inputs take the place of the node's.
-    pub(super) fn composed(&mut self, op_type: &str) -> Result<Option<Op>> {
-        match op_type {
-            "Min" => Ok(self.fold(BinaryOp::Min)),
-            "Max" => Ok(self.fold(BinaryOp::Max)),
-            "Sum" => Ok(self.fold(BinaryOp::Add)),
-            "Mean" => self.mean(),
-            "IsNaN" => self.is_nan(),
-            "IsInf" => self.is_inf(),
-            "BitwiseNot" => self.bitwise_not(),
-            "EyeLike" => self.eye_like(),
-            "Hardmax" => self.hardmax(),
-            "CenterCropPad" => self.center_crop_pad(),
-            _ => self.normalised(op_type),
-        }
-    }
-
     /// An operator of the composition behind which others follow.
     pub(super) fn then(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
         let inputs = inputs.iter().copied().map(Some).collect();
@@ -52,6 +35,32 @@ impl Site<'_, '_> {
         self.input(0).ok_or_else(|| self.attributes.fail("expects an input, found none"))
     }
 
+    /// The input at `index`, which the operator's definition asks for.
+    pub(super) fn required(&self, index: usize) -> Result<ValueId> {
+        self.input(index).ok_or_else(|| {
+            let given = self.inputs.iter().flatten().count();
+            self.attributes.fail(format!("expects input {index}, found {given} inputs without it"))
+        })
+    }
+
+    /// The extents of a value, where the form of what is made of it depends on them.
+    pub(super) fn extents(&self, id: ValueId) -> Result<Vec<usize>> {
+        let value = self.importer.graph.value(id);
+        value.extents().ok_or_else(|| {
+            let what = format!("`{}` of unknown extents; known ones are supported", value.name);
+            self.attributes.lacks(what).with_help("fix the model's inputs with --shape")
+        })
+    }
+
+    /// The element type of ONNX's `number`, as attribute `name` gives it.
+    pub(super) fn type_by_number(&self, name: &str, number: i64) -> Result<DType> {
+        let found = i32::try_from(number).ok().and_then(|number| crate::tensor::dtype(number).ok());
+        found.ok_or_else(|| {
+            self.attributes
+                .lacks(format!("{name} {number}; numbers, booleans and small floats are supported"))
+        })
+    }
+
     /// The element type of the first input.
     pub(super) fn element_type(&self) -> Result<DType> {
         self.importer.graph.value(self.x()?).dtype.ok_or_else(|| {
@@ -60,50 +69,53 @@ impl Site<'_, '_> {
     }
 
     /// All inputs but the last folded by a function; the last application is the node's own.
-    fn fold(&mut self, op: BinaryOp) -> Option<Op> {
+    pub(super) fn fold(&mut self, op: BinaryOp) -> Result<Op> {
         let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
-        let (first, rest) = inputs.split_first()?;
-        let Some((last, middle)) = rest.split_last() else { return Some(Op::Identity) };
+        let [first, middle @ .., last] = inputs.as_slice() else {
+            return self.x().map(|_| Op::Identity);
+        };
         let mut so_far = *first;
         for &next in middle {
             so_far = self.then(binary(op), &[so_far, next]);
         }
-        Some(self.last(binary(op), &[so_far, *last]))
+        Ok(self.last(binary(op), &[so_far, *last]))
     }
 
     /// A clamp whose bounds are computed: the larger of the two first, the upper bound last.
-    pub(super) fn computed_clip(&mut self) -> Option<Op> {
-        let mut so_far = self.input(0)?;
+    pub(super) fn computed_clip(&mut self) -> Result<Op> {
+        let mut so_far = self.x()?;
         let bounds = [(BinaryOp::Max, self.input(1)), (BinaryOp::Min, self.input(2))];
         let mut given = bounds.into_iter().filter_map(|(op, bound)| Some((op, bound?))).peekable();
         while let Some((op, bound)) = given.next() {
             if given.peek().is_none() {
-                return Some(self.last(binary(op), &[so_far, bound]));
+                return Ok(self.last(binary(op), &[so_far, bound]));
             }
             so_far = self.then(binary(op), &[so_far, bound]);
         }
-        None
+        Ok(self.last(Op::Identity, &[so_far]))
     }
 
-    fn mean(&mut self) -> Result<Option<Op>> {
+    pub(super) fn mean(&mut self) -> Result<Op> {
         let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
-        let [first, rest @ ..] = inputs.as_slice() else { return Ok(None) };
+        let [first, rest @ ..] = inputs.as_slice() else {
+            return Err(self.attributes.fail("expects at least one input, found none"));
+        };
         if rest.is_empty() {
-            return Ok(Some(Op::Identity));
+            return Ok(Op::Identity);
         }
         let count = self.number(self.element_type()?, &[], &[inputs.len() as f64])?;
         let sum = rest.iter().fold(*first, |sum, &next| self.then(binary(BinaryOp::Add), &[sum, next]));
-        Ok(Some(self.last(binary(BinaryOp::Div), &[sum, count])))
+        Ok(self.last(binary(BinaryOp::Div), &[sum, count]))
     }
 
     /// Only NaN differs from itself.
-    fn is_nan(&mut self) -> Result<Option<Op>> {
+    pub(super) fn is_nan(&mut self) -> Result<Op> {
         let x = self.x()?;
         let same = self.then(Op::Compare(CompareOp::Equal), &[x, x]);
-        Ok(Some(self.last(Op::Unary(UnaryOp::Not), &[same])))
+        Ok(self.last(Op::Unary(UnaryOp::Not), &[same]))
     }
 
-    fn is_inf(&mut self) -> Result<Option<Op>> {
+    pub(super) fn is_inf(&mut self) -> Result<Op> {
         let a = self.attributes;
         let (dtype, x) = (self.element_type()?, self.x()?);
         let (x, infinity) = match (a.flag("detect_negative", true), a.flag("detect_positive", true)) {
@@ -112,15 +124,15 @@ impl Site<'_, '_> {
             (true, false) => (x, f64::NEG_INFINITY),
             (false, false) => {
                 // Nothing is looked for: no element is less than itself.
-                return Ok(Some(self.last(Op::Compare(CompareOp::Less), &[x, x])));
+                return Ok(self.last(Op::Compare(CompareOp::Less), &[x, x]));
             }
         };
         let infinity = self.number(dtype, &[], &[infinity])?;
-        Ok(Some(self.last(Op::Compare(CompareOp::Equal), &[x, infinity])))
+        Ok(self.last(Op::Compare(CompareOp::Equal), &[x, infinity]))
     }
 
     /// Exclusive or with all bits set.
-    fn bitwise_not(&mut self) -> Result<Option<Op>> {
+    pub(super) fn bitwise_not(&mut self) -> Result<Op> {
         let (dtype, x) = (self.element_type()?, self.x()?);
         let ones = match dtype {
             dtype if dtype.is_signed_integer() => Tensor::from_i64(dtype, &[], &[-1]),
@@ -132,21 +144,15 @@ impl Site<'_, '_> {
         };
         let ones = ones.map_err(|error| OnnxError::core(OnnxErrorKind::Attribute, error))?;
         let ones = self.importer.new_constant(&format!("{}/ones", self.attributes.name()), ones);
-        Ok(Some(self.last(binary(BinaryOp::BitXor), &[x, ones])))
+        Ok(self.last(binary(BinaryOp::BitXor), &[x, ones]))
     }
 
     /// Ones, of which the parts above and below the diagonal are cut off.
-    fn eye_like(&mut self) -> Result<Option<Op>> {
+    pub(super) fn eye_like(&mut self) -> Result<Op> {
         let (a, x) = (self.attributes, self.x()?);
         let dtype = match a.int("dtype", 0) {
             0 => self.element_type()?,
-            number => match i32::try_from(number)
-                .map_err(|_| ())
-                .and_then(|n| crate::tensor::dtype(n).map_err(|_| ()))
-            {
-                Ok(dtype) => dtype,
-                Err(()) => return Ok(None),
-            },
+            number => self.type_by_number("dtype", number)?,
         };
         let one = Tensor::from_f64(dtype, &[1], &[1.0])
             .map_err(|error| OnnxError::core(OnnxErrorKind::Attribute, error))?;
@@ -155,11 +161,11 @@ impl Site<'_, '_> {
         let diagonal = Tensor::scalar(a.int("k", 0));
         let diagonal = self.importer.new_constant(&format!("{}/diagonal", a.name()), diagonal);
         let upper = self.then(Op::Index(IndexOp::Trilu { upper: true }), &[ones, diagonal]);
-        Ok(Some(self.last(Op::Index(IndexOp::Trilu { upper: false }), &[upper, diagonal])))
+        Ok(self.last(Op::Index(IndexOp::Trilu { upper: false }), &[upper, diagonal]))
     }
 
     /// One where the first of the largest is, zero elsewhere.
-    fn hardmax(&mut self) -> Result<Option<Op>> {
+    pub(super) fn hardmax(&mut self) -> Result<Op> {
         let a = self.attributes;
         let (dtype, x) = (self.element_type()?, self.x()?);
         let values = self.number(dtype, &[2], &[0.0, 1.0])?;
@@ -171,7 +177,7 @@ impl Site<'_, '_> {
         if self.importer.opset >= 13 {
             let axis = self.axis(a.int("axis", -1))?;
             let inputs = hot(self, x, axis);
-            return Ok(Some(self.last(Op::Index(IndexOp::OneHot { axis }), &inputs)));
+            return Ok(self.last(Op::Index(IndexOp::OneHot { axis }), &inputs));
         }
         // Before set 13 the axes from `axis` on count as one.
         let axis = self.axis(a.int("axis", 1))?;
@@ -179,6 +185,6 @@ impl Site<'_, '_> {
         let inputs = hot(self, flat, 1);
         let found = self.then(Op::Index(IndexOp::OneHot { axis: 1 }), &inputs);
         let shape = self.then(Op::Shape { start: 0, end: None }, &[x]);
-        Ok(Some(self.last(Op::Reshape { allow_zero: true }, &[found, shape])))
+        Ok(self.last(Op::Reshape { allow_zero: true }, &[found, shape]))
     }
 }

@@ -1,6 +1,6 @@
 //! Forms whose axes or sizes are computed while running: shape arithmetic in front of operators that take a shape.
 
-use fewbit_core::ir::{Activation, BinaryOp, DType, IndexOp, Op, ReduceOp, ScatterReduction, Shape, ValueId};
+use fewbit_core::ir::{Activation, BinaryOp, DType, IndexOp, Op, ReduceOp, ScatterReduction, ValueId};
 
 use super::Site;
 use crate::error::Result;
@@ -8,6 +8,9 @@ use crate::error::Result;
 fn binary(op: BinaryOp) -> Op {
     Op::Binary { op, activation: Activation::None }
 }
+
+/// Most axes of a tensor that is made by computed axes: a file may ask for any number.
+const MOST_AXES: usize = 64;
 
 impl Site<'_, '_> {
     /// A list of integers.
@@ -33,18 +36,22 @@ impl Site<'_, '_> {
         (extents.len() <= 1).then(|| extents.iter().product())
     }
 
-    /// Squeeze or Unsqueeze by computed axes: a reshape to computed extents; `None` where their number is unknown.
-    pub(super) fn squeeze_computed(&mut self, insert: bool) -> Result<Option<Op>> {
-        let (x, Some(axes), Some(count)) = (self.x()?, self.input(1), self.length(1)) else {
-            return Ok(None);
-        };
-        let Ok(rank) = self.importer.rank(Some(x)) else { return Ok(None) };
+    /// Squeeze or Unsqueeze by computed axes: a reshape to computed extents; their number must be known.
+    pub(super) fn squeeze_computed(&mut self, insert: bool) -> Result<Op> {
+        let (x, axes) = (self.x()?, self.required(1)?);
+        let count = self.length(1).ok_or_else(|| {
+            self.attributes.lacks("computed axes of unknown number; a known number is supported")
+        })?;
+        let rank = self.importer.rank(Some(x))?;
         // A single axis may come as a scalar.
         let count_list = self.list([count])?;
         let axes = self.then(Op::Reshape { allow_zero: true }, &[axes, count_list]);
         let extents = self.extents_of(x);
         let shape = if insert {
-            let Some(total) = rank.checked_add(count) else { return Ok(None) };
+            let total = rank.saturating_add(count);
+            if total > MOST_AXES {
+                return Err(self.attributes.fail(format!("expects at most {MOST_AXES} axes, found {total}")));
+            }
             // The n-th place that is not new takes the n-th extent; new ones take the 1 behind the last.
             let (old, new) = (self.list(vec![1; total])?, self.list(vec![0; count])?);
             let stays = self.placed(old, axes, new);
@@ -58,7 +65,9 @@ impl Site<'_, '_> {
             let padded = self.then(Op::Concat { axis: 0 }, &[extents, one]);
             self.then(Op::Gather { axis: 0 }, &[padded, places])
         } else {
-            let Some(left) = rank.checked_sub(count) else { return Ok(None) };
+            let left = rank
+                .checked_sub(count)
+                .ok_or_else(|| self.attributes.fail(format!("expects at most {rank} axes, found {count}")))?;
             // Axes that go are numbered behind those that stay; the smallest numbers are the axes that stay.
             let (all, gone) = (self.list(0..rank)?, self.list(vec![rank; count])?);
             let numbered = self.placed(all, axes, gone);
@@ -66,7 +75,7 @@ impl Site<'_, '_> {
             let stay = self.smallest(numbered, left);
             self.then(Op::Gather { axis: 0 }, &[extents, stay])
         };
-        Ok(Some(self.last(Op::Reshape { allow_zero: true }, &[x, shape])))
+        Ok(self.last(Op::Reshape { allow_zero: true }, &[x, shape]))
     }
 
     /// The `count` smallest of a list, ascending.
@@ -76,14 +85,14 @@ impl Site<'_, '_> {
     }
 
     /// Split by computed sizes: one slice per piece, of which the last is the node's own.
-    pub(super) fn split_computed(&mut self, axis: usize) -> Result<Option<Op>> {
-        let (x, Some(sizes)) = (self.x()?, self.input(1)) else { return Ok(None) };
+    pub(super) fn split_computed(&mut self, axis: usize) -> Result<Op> {
+        let (x, sizes) = (self.x()?, self.required(1)?);
         let zero = self.number(DType::I64, &[], &[0.0])?;
         let sums = |exclusive| Op::Index(IndexOp::CumSum { exclusive, reverse: false });
         let (starts, ends) = (self.then(sums(true), &[sizes, zero]), self.then(sums(false), &[sizes, zero]));
         let axes = self.list([axis])?;
         let mut names = std::mem::take(&mut self.outputs);
-        let Some(last) = names.pop() else { return Ok(None) };
+        let last = names.pop().ok_or_else(|| self.attributes.fail("expects outputs, found none"))?;
         let bounds = |this: &mut Self, piece: usize| -> Result<[ValueId; 4]> {
             let at = this.list([piece])?;
             let start = this.then(Op::Gather { axis: 0 }, &[starts, at]);
@@ -97,7 +106,7 @@ impl Site<'_, '_> {
         }
         let inputs = bounds(self, pieces)?;
         self.outputs = vec![last];
-        Ok(Some(self.last(Op::Slice, &inputs)))
+        Ok(self.last(Op::Slice, &inputs))
     }
 
     /// A reduction over computed axes.
@@ -108,8 +117,8 @@ impl Site<'_, '_> {
     }
 
     /// Padding about the centre that crops where it is negative.
-    pub(super) fn center_crop_pad(&mut self) -> Result<Option<Op>> {
-        let (x, Some(wanted)) = (self.x()?, self.input(1)) else { return Ok(None) };
+    pub(super) fn center_crop_pad(&mut self) -> Result<Op> {
+        let (x, wanted) = (self.x()?, self.required(1)?);
         let rank = self.importer.rank(Some(x))?;
         let axes = match self.attributes.ints("axes") {
             None => (0..rank).collect(),
@@ -129,7 +138,7 @@ impl Site<'_, '_> {
         let after = self.then(binary(BinaryOp::Sub), &[missing, before]);
         let pads = self.then(Op::Concat { axis: 0 }, &[before, after]);
         self.inputs = vec![Some(x), Some(pads), None, Some(axes)];
-        Ok(Some(Op::Pad { mode: fewbit_core::ir::PadMode::Constant }))
+        Ok(Op::Pad { mode: fewbit_core::ir::PadMode::Constant })
     }
 
     /// Scales and sizes of every axis by the one scale that keeps the aspect ratio of the axes listed, for extents or
@@ -158,12 +167,11 @@ impl Site<'_, '_> {
     }
 
     /// Blocks of space gathered into channels, ordered column-row-depth: what transposition makes of fixed extents.
-    pub(super) fn space_to_depth_crd(&mut self, block: usize) -> Result<Option<Op>> {
+    pub(super) fn space_to_depth_crd(&mut self, block: usize) -> Result<Op> {
         let x = self.x()?;
-        let extents = self.importer.graph.value(x).shape.as_ref().and_then(Shape::extents);
-        let Some([n, c, h, w]) = extents.and_then(|extents| <[usize; 4]>::try_from(extents).ok()) else {
-            return Ok(None);
-        };
+        let [n, c, h, w] = <[usize; 4]>::try_from(self.extents(x)?).map_err(|extents| {
+            self.attributes.fail(format!("expects an input of rank 4, found {extents:?}"))
+        })?;
         let squared = block.checked_mul(block).and_then(|block| block.checked_mul(c));
         let (Some(depth), true) = (squared, h % block == 0 && w % block == 0) else {
             return Err(self
@@ -175,6 +183,6 @@ impl Site<'_, '_> {
         let apart = self.then(Op::Reshape { allow_zero: true }, &[x, apart]);
         let moved = self.then(Op::Transpose { perm: vec![0, 1, 3, 5, 2, 4] }, &[apart]);
         let shape = self.list([n, depth, rows, columns])?;
-        Ok(Some(self.last(Op::Reshape { allow_zero: true }, &[moved, shape])))
+        Ok(self.last(Op::Reshape { allow_zero: true }, &[moved, shape]))
     }
 }

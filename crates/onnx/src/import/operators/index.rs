@@ -8,90 +8,90 @@ use super::{Site, from_front};
 use crate::error::Result;
 
 impl Site<'_, '_> {
-    /// The operator, where it is one on positions.
-    pub(super) fn index(&mut self, op_type: &str) -> Result<Option<Op>> {
+    pub(super) fn scatter_elements(&self) -> Result<Op> {
+        let (axis, reduction) = (self.own_axis(0)?, self.scatter_reduction()?);
+        Ok(Op::Index(IndexOp::ScatterElements { axis, reduction }))
+    }
+
+    /// The axis is one of the output, which has one more than the indices.
+    pub(super) fn one_hot(&self) -> Result<IndexOp> {
+        let axis = self.attributes.int("axis", -1);
+        let rank = self.importer.rank(self.input(0))? + 1;
+        Ok(IndexOp::OneHot { axis: from_front(axis, rank).ok_or_else(|| self.bad_axis(rank))? })
+    }
+
+    pub(super) fn cum_sum(&self) -> Op {
         let a = self.attributes;
-        Ok(Some(Op::Index(match op_type {
-            "GatherElements" => IndexOp::GatherElements { axis: self.axis(a.int("axis", 0))? },
-            "GatherND" => IndexOp::GatherNd { batch_dims: self.count("batch_dims")? },
-            // Scatter is what ScatterElements was called before set 11.
-            "ScatterElements" | "Scatter" => IndexOp::ScatterElements {
-                axis: self.axis(a.int("axis", 0))?,
-                reduction: self.scatter_reduction()?,
-            },
-            "ScatterND" => IndexOp::ScatterNd { reduction: self.scatter_reduction()? },
-            "OneHot" => {
-                // The axis is one of the output, which has one more than the indices.
-                let axis = a.int("axis", -1);
-                let rank = self.importer.rank(self.input(0))? + 1;
-                IndexOp::OneHot { axis: from_front(axis, rank).ok_or_else(|| self.bad_axis(rank))? }
-            }
-            "CumSum" => {
-                IndexOp::CumSum { exclusive: a.flag("exclusive", false), reverse: a.flag("reverse", false) }
-            }
-            "TopK" => {
-                if a.has("k") {
-                    self.inputs.truncate(1);
-                    self.push_ints("k", &[a.int("k", 0)])?;
-                }
-                IndexOp::TopK { axis: self.axis(a.int("axis", -1))?, largest: a.flag("largest", true) }
-            }
-            "NonMaxSuppression" => {
-                self.drop_empty();
-                match a.int("center_point_box", 0) {
-                    0 => IndexOp::NonMaxSuppression { center: false },
-                    1 => IndexOp::NonMaxSuppression { center: true },
-                    other => return Err(a.fail(format!("expects center_point_box 0 or 1, found {other}"))),
-                }
-            }
-            "NonZero" => IndexOp::NonZero,
-            "Compress" => {
-                let axis = if a.has("axis") { Some(self.axis(a.int("axis", 0))?) } else { None };
-                IndexOp::Compress { axis }
-            }
-            "Trilu" => IndexOp::Trilu { upper: a.flag("upper", true) },
-            "ReverseSequence" => {
-                let axis = |name: &str, default: i64| match a.int(name, default) {
-                    0 => Ok(0),
-                    1 => Ok(1),
-                    other => Err(a.fail(format!("expects {name} 0 or 1, found {other}"))),
-                };
-                IndexOp::ReverseSequence {
-                    batch_axis: axis("batch_axis", 1)?,
-                    time_axis: axis("time_axis", 0)?,
-                }
-            }
-            "Unique" => {
-                let axis = if a.has("axis") { Some(self.axis(a.int("axis", 0))?) } else { None };
-                IndexOp::Unique { axis, sorted: a.flag("sorted", true) }
-            }
-            "GridSample" => self.grid_sample()?,
-            "RoiAlign" => self.roi_align()?,
-            "Col2Im" => {
-                // One extent of the block per axis.
-                let extents = self.input(2).and_then(|block| self.importer.graph.value(block).extents());
-                let rank = extents.map_or(2, |extents| extents.iter().product());
-                IndexOp::Col2Im {
-                    strides: a.extents("strides", rank, 1, 1)?,
-                    dilations: a.extents("dilations", rank, 1, 1)?,
-                    pads: a.extents("pads", 2 * rank, 0, 0)?,
-                }
-            }
-            "MaxUnpool" => {
-                let window = self.own_window()?;
-                IndexOp::MaxUnpool { kernel: window.kernel, strides: window.strides, pads: window.pads }
-            }
-            _ => return Ok(None),
-        })))
+        let (exclusive, reverse) = (a.flag("exclusive", false), a.flag("reverse", false));
+        Op::Index(IndexOp::CumSum { exclusive, reverse })
+    }
+
+    pub(super) fn top_k(&mut self) -> Result<IndexOp> {
+        let a = self.attributes;
+        if a.has("k") {
+            self.inputs.truncate(1);
+            self.push_ints("k", &[a.int("k", 0)])?;
+        }
+        Ok(IndexOp::TopK { axis: self.own_axis(-1)?, largest: a.flag("largest", true) })
+    }
+
+    pub(super) fn suppression(&mut self) -> Result<IndexOp> {
+        self.drop_empty();
+        match self.attributes.int("center_point_box", 0) {
+            0 => Ok(IndexOp::NonMaxSuppression { center: false }),
+            1 => Ok(IndexOp::NonMaxSuppression { center: true }),
+            other => Err(self.attributes.fail(format!("expects center_point_box 0 or 1, found {other}"))),
+        }
+    }
+
+    /// An axis that may be absent.
+    fn optional_axis(&self) -> Result<Option<usize>> {
+        if self.attributes.has("axis") { self.own_axis(0).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn compress(&self) -> Result<IndexOp> {
+        Ok(IndexOp::Compress { axis: self.optional_axis()? })
+    }
+
+    pub(super) fn unique(&self) -> Result<IndexOp> {
+        Ok(IndexOp::Unique { axis: self.optional_axis()?, sorted: self.attributes.flag("sorted", true) })
+    }
+
+    pub(super) fn reverse_sequence(&self) -> Result<IndexOp> {
+        let a = self.attributes;
+        let axis = |name: &str, default: i64| match a.int(name, default) {
+            0 => Ok(0),
+            1 => Ok(1),
+            other => Err(a.fail(format!("expects {name} 0 or 1, found {other}"))),
+        };
+        let (batch_axis, time_axis) = (axis("batch_axis", 1)?, axis("time_axis", 0)?);
+        Ok(IndexOp::ReverseSequence { batch_axis, time_axis })
+    }
+
+    /// One extent of the block per axis.
+    pub(super) fn col2im(&self) -> Result<IndexOp> {
+        let a = self.attributes;
+        let extents = self.input(2).and_then(|block| self.importer.graph.value(block).extents());
+        let rank = extents.map_or(2, |extents| extents.iter().product());
+        Ok(IndexOp::Col2Im {
+            strides: a.extents("strides", rank, 1, 1)?,
+            dilations: a.extents("dilations", rank, 1, 1)?,
+            pads: a.extents("pads", 2 * rank, 0, 0)?,
+        })
+    }
+
+    pub(super) fn max_unpool(&self) -> Result<IndexOp> {
+        let window = self.own_window()?;
+        Ok(IndexOp::MaxUnpool { kernel: window.kernel, strides: window.strides, pads: window.pads })
     }
 
     /// An attribute that counts something, 0 where absent.
-    fn count(&self, name: &str) -> Result<usize> {
+    pub(super) fn count(&self, name: &str) -> Result<usize> {
         usize::try_from(self.attributes.int(name, 0))
             .map_err(|_| self.attributes.fail(format!("expects {name} of 0 or more")))
     }
 
-    fn grid_sample(&self) -> Result<IndexOp> {
+    pub(super) fn grid_sample(&self) -> Result<IndexOp> {
         let a = self.attributes;
         Ok(IndexOp::GridSample(GridAttributes {
             // Set 20 gave two modes new names.
@@ -111,7 +111,7 @@ impl Site<'_, '_> {
         }))
     }
 
-    fn roi_align(&self) -> Result<IndexOp> {
+    pub(super) fn roi_align(&self) -> Result<IndexOp> {
         let a = self.attributes;
         let extent = |name: &str| {
             usize::try_from(a.int(name, 1))
@@ -138,7 +138,7 @@ impl Site<'_, '_> {
         }))
     }
 
-    fn scatter_reduction(&self) -> Result<ScatterReduction> {
+    pub(super) fn scatter_reduction(&self) -> Result<ScatterReduction> {
         Ok(match self.attributes.text("reduction", "none") {
             "none" => ScatterReduction::None,
             "add" => ScatterReduction::Add,

@@ -6,7 +6,6 @@ use fewbit_core::ir::{
 
 use super::Site;
 use crate::error::{OnnxError, OnnxErrorKind, Result};
-use crate::tensor;
 
 /// Most groups of a normalisation: more than any model has channels.
 const MOST_GROUPS: usize = 1 << 16;
@@ -17,49 +16,31 @@ fn binary(op: BinaryOp) -> Op {
 }
 
 impl Site<'_, '_> {
-    /// The last operator of the composition; `None` where this file has none for the operator.
-    pub(super) fn normalised(&mut self, op_type: &str) -> Result<Option<Op>> {
-        match op_type {
-            "CastLike" => Ok(self.cast_like()),
-            "Swish" => self.swish(),
-            "SwiGLU" => self.swi_glu(),
-            "RMSNormalization" => self.rms_norm(),
-            "GroupNormalization" => self.group_norm(),
-            // Sums of cosines, as ONNX gives their coefficients.
-            "HannWindow" => self.cosine_window([0.5, 0.5, 0.0]),
-            "HammingWindow" => self.cosine_window([25.0 / 46.0, 21.0 / 46.0, 0.0]),
-            "BlackmanWindow" => self.cosine_window([0.42, 0.5, 0.08]),
-            "LpPool" => self.lp_pool(),
-            "GlobalLpPool" => self.global_lp_pool(),
-            "LpNormalization" => self.lp_norm(),
-            "MeanVarianceNormalization" => self.mean_variance(),
-            "LRN" => self.lrn(),
-            "ReduceLogSum" => self.reduce_log_sum(),
-            _ => Ok(None),
-        }
-    }
-
-    fn cast_like(&mut self) -> Option<Op> {
-        let to = self.importer.graph.value(self.input(1)?).dtype?;
+    pub(super) fn cast_like(&mut self) -> Result<Op> {
+        let like = self.importer.graph.value(self.required(1)?);
+        let to = like.dtype.ok_or_else(|| {
+            self.attributes
+                .lacks(format!("`{}` of unknown element type; a known one is supported", like.name))
+        })?;
         self.inputs.truncate(1);
-        Some(Op::Cast { to })
+        Ok(Op::Cast { to })
     }
 
-    fn swish(&mut self) -> Result<Option<Op>> {
+    pub(super) fn swish(&mut self) -> Result<Op> {
         let (dtype, x) = (self.element_type()?, self.x()?);
         let alpha = self.number(dtype, &[], &[f64::from(self.attributes.float("alpha", 1.0))])?;
         let scaled = self.then(binary(BinaryOp::Mul), &[x, alpha]);
         let gate = self.then(Op::Unary(UnaryOp::Sigmoid), &[scaled]);
-        Ok(Some(self.last(binary(BinaryOp::Mul), &[x, gate])))
+        Ok(self.last(binary(BinaryOp::Mul), &[x, gate]))
     }
 
     /// The first input's Swish times the second.
-    fn swi_glu(&mut self) -> Result<Option<Op>> {
-        let Some(linear) = self.input(1) else { return Ok(None) };
-        let Some(op) = self.swish()? else { return Ok(None) };
+    pub(super) fn swi_glu(&mut self) -> Result<Op> {
+        let linear = self.required(1)?;
+        let op = self.swish()?;
         let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
         let gate = self.then(op, &inputs);
-        Ok(Some(self.last(binary(BinaryOp::Mul), &[gate, linear])))
+        Ok(self.last(binary(BinaryOp::Mul), &[gate, linear]))
     }
 
     /// The axes from `axis` on.
@@ -77,9 +58,9 @@ impl Site<'_, '_> {
         }
     }
 
-    fn rms_norm(&mut self) -> Result<Option<Op>> {
+    pub(super) fn rms_norm(&mut self) -> Result<Op> {
         let (dtype, given) = (self.element_type()?, self.x()?);
-        let Some(scale) = self.input(1) else { return Ok(None) };
+        let scale = self.required(1)?;
         let axes = self.trailing_axes(-1)?;
         let x = self.in_f32(given, dtype);
         let inner = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
@@ -92,13 +73,13 @@ impl Site<'_, '_> {
         if inner != dtype {
             y = self.then(Op::Cast { to: dtype }, &[y]);
         }
-        Ok(Some(self.last(binary(BinaryOp::Mul), &[y, scale])))
+        Ok(self.last(binary(BinaryOp::Mul), &[y, scale]))
     }
 
     /// Each group of channels of each sample normalised as one; before set 21 scale and bias were per group.
-    fn group_norm(&mut self) -> Result<Option<Op>> {
+    pub(super) fn group_norm(&mut self) -> Result<Op> {
         let (a, x, dtype) = (self.attributes, self.x()?, self.element_type()?);
-        let (Some(scale), Some(bias)) = (self.input(1), self.input(2)) else { return Ok(None) };
+        let (scale, bias) = (self.required(1)?, self.required(2)?);
         let groups = usize::try_from(a.int("num_groups", 0)).ok().filter(|&groups| groups > 0);
         let Some(groups) = groups.filter(|&groups| groups <= MOST_GROUPS) else {
             return Err(a.fail(format!("expects num_groups of 1 or more, found {}", a.int("num_groups", 0))));
@@ -115,32 +96,26 @@ impl Site<'_, '_> {
         if let Some(channels) = places.get_mut(1) {
             *channels = -1.0;
         }
-        for (op, mut value) in [(BinaryOp::Mul, scale), (BinaryOp::Add, bias)] {
-            if self.importer.opset < 21 {
-                let channels =
-                    self.importer.graph.value(x).extents().and_then(|extents| extents.get(1).copied());
-                let Some(each) = channels.map(|channels| channels / groups) else { return Ok(None) };
-                let column = self.number(DType::I64, &[2], &[groups as f64, 1.0])?;
-                let wide = self.number(DType::I64, &[2], &[groups as f64, each as f64])?;
-                value = self.then(Op::Reshape { allow_zero: false }, &[value, column]);
-                value = self.then(Op::Expand, &[value, wide]);
+        let own = |this: &mut Self, mut value: ValueId| -> Result<ValueId> {
+            if this.importer.opset < 21 {
+                let each = this.extents(x)?.get(1).map_or(0, |channels| channels / groups);
+                let column = this.number(DType::I64, &[2], &[groups as f64, 1.0])?;
+                let wide = this.number(DType::I64, &[2], &[groups as f64, each as f64])?;
+                value = this.then(Op::Reshape { allow_zero: false }, &[value, column]);
+                value = this.then(Op::Expand, &[value, wide]);
             }
-            let places = self.number(DType::I64, &[rank], &places)?;
-            let value = self.then(Op::Reshape { allow_zero: false }, &[value, places]);
-            if op == BinaryOp::Add {
-                return Ok(Some(self.last(binary(op), &[y, value])));
-            }
-            y = self.then(binary(op), &[y, value]);
-        }
-        Ok(None)
+            let places = this.number(DType::I64, &[rank], &places)?;
+            Ok(this.then(Op::Reshape { allow_zero: false }, &[value, places]))
+        };
+        let (scale, bias) = (own(self, scale)?, own(self, bias)?);
+        y = self.then(binary(BinaryOp::Mul), &[y, scale]);
+        Ok(self.last(binary(BinaryOp::Add), &[y, bias]))
     }
 
     /// `a - b cos(2πn/N) + c cos(4πn/N)` for as many `n` as the input says; `N` is one less unless the window is periodic.
-    fn cosine_window(&mut self, [a, b, c]: [f64; 3]) -> Result<Option<Op>> {
+    pub(super) fn cosine_window(&mut self, [a, b, c]: [f64; 3]) -> Result<Op> {
         let (integer, size) = (self.element_type()?, self.x()?);
-        let Ok(Ok(to)) = i32::try_from(self.attributes.int("output_datatype", 1)).map(tensor::dtype) else {
-            return Ok(None);
-        };
+        let to = self.type_by_number("output_datatype", self.attributes.int("output_datatype", 1))?;
         let [zero, one] = [self.number(integer, &[], &[0.0])?, self.number(integer, &[], &[1.0])?];
         let places = self.then(Op::Range, &[zero, size, one]);
         let places = self.then(Op::Cast { to: DType::F64 }, &[places]);
@@ -160,7 +135,7 @@ impl Site<'_, '_> {
             let wave = self.then(binary(BinaryOp::Mul), &[wave, weight]);
             sum = self.then(binary(op), &[sum, wave]);
         }
-        Ok(Some(self.last(Op::Cast { to }, &[sum])))
+        Ok(self.last(Op::Cast { to }, &[sum]))
     }
 
     /// The powers of magnitudes, and what they are raised to.
@@ -176,7 +151,7 @@ impl Site<'_, '_> {
     }
 
     /// The root of the sum of powers in each window: their mean, padding included, as often as a window has elements.
-    fn lp_pool(&mut self) -> Result<Option<Op>> {
+    pub(super) fn lp_pool(&mut self) -> Result<Op> {
         let pool = self.pool(true)?;
         let elements: usize = pool.kernel.iter().product();
         let (powers, p, dtype) = self.powers()?;
@@ -184,18 +159,18 @@ impl Site<'_, '_> {
         let elements = self.number(dtype, &[], &[elements as f64])?;
         let sum = self.then(binary(BinaryOp::Mul), &[mean, elements]);
         let root = self.number(dtype, &[], &[1.0 / p])?;
-        Ok(Some(self.last(binary(BinaryOp::Pow), &[sum, root])))
+        Ok(self.last(binary(BinaryOp::Pow), &[sum, root]))
     }
 
-    fn global_lp_pool(&mut self) -> Result<Option<Op>> {
+    pub(super) fn global_lp_pool(&mut self) -> Result<Op> {
         let axes = (2..self.importer.rank(self.input(0))?).collect();
         let (powers, p, dtype) = self.powers()?;
         let sum = self.then(Op::Reduce { op: ReduceOp::Sum, axes, keep_dims: true }, &[powers]);
         let root = self.number(dtype, &[], &[1.0 / p])?;
-        Ok(Some(self.last(binary(BinaryOp::Pow), &[sum, root])))
+        Ok(self.last(binary(BinaryOp::Pow), &[sum, root]))
     }
 
-    fn lp_norm(&mut self) -> Result<Option<Op>> {
+    pub(super) fn lp_norm(&mut self) -> Result<Op> {
         let a = self.attributes;
         let x = self.x()?;
         let op = match a.int("p", 2) {
@@ -210,10 +185,10 @@ impl Site<'_, '_> {
         let one = self.number(self.element_type()?, &[], &[1.0])?;
         let none = self.then(Op::Compare(CompareOp::Equal), &[norm, zero]);
         let norm = self.then(Op::Where, &[none, one, norm]);
-        Ok(Some(self.last(binary(BinaryOp::Div), &[x, norm])))
+        Ok(self.last(binary(BinaryOp::Div), &[x, norm]))
     }
 
-    fn mean_variance(&mut self) -> Result<Option<Op>> {
+    pub(super) fn mean_variance(&mut self) -> Result<Op> {
         let x = self.x()?;
         let rank = self.importer.rank(Some(x))?;
         let axes = self.axes(self.attributes.ints("axes").unwrap_or(&[0, 2, 3]), rank)?;
@@ -226,18 +201,18 @@ impl Site<'_, '_> {
         // The definition's guard against constant data.
         let least = self.number(self.element_type()?, &[], &[1e-9])?;
         let deviation = self.then(binary(BinaryOp::Add), &[deviation, least]);
-        Ok(Some(self.last(binary(BinaryOp::Div), &[apart, deviation])))
+        Ok(self.last(binary(BinaryOp::Div), &[apart, deviation]))
     }
 
     /// The mean of squares over a window of channels is an average pooling of a tensor with one more axis.
-    fn lrn(&mut self) -> Result<Option<Op>> {
+    pub(super) fn lrn(&mut self) -> Result<Op> {
         let a = self.attributes;
         let (dtype, x) = (self.element_type()?, self.x()?);
         let rank = self.importer.rank(Some(x))?;
         let size = usize::try_from(a.int("size", 0)).ok().filter(|&size| (1..=1 << 20).contains(&size));
         let size = size.ok_or_else(|| a.fail("expects a size of at least 1"))?;
         if rank < 3 {
-            return Ok(None);
+            return Err(a.lacks(format!("an input of rank {rank}; 3 axes and more are supported")));
         }
         let spatial = rank - 1;
         let with_first = |first: usize, rest: usize| {
@@ -266,14 +241,14 @@ impl Site<'_, '_> {
         let scaled = self.then(binary(BinaryOp::Mul), &[mean, alpha]);
         let sum = self.then(binary(BinaryOp::Add), &[scaled, bias]);
         let divisor = self.then(binary(BinaryOp::Pow), &[sum, beta]);
-        Ok(Some(self.last(binary(BinaryOp::Div), &[x, divisor])))
+        Ok(self.last(binary(BinaryOp::Div), &[x, divisor]))
     }
 
-    fn reduce_log_sum(&mut self) -> Result<Option<Op>> {
-        let Some(sum) = self.reduce("ReduceSum")? else { return Ok(None) };
+    pub(super) fn reduce_log_sum(&mut self) -> Result<Op> {
+        let sum = self.reduce(ReduceOp::Sum)?;
         let inputs: Vec<ValueId> = self.inputs.iter().copied().flatten().collect();
         let sum = self.then(sum, &inputs);
-        Ok(Some(self.last(Op::Unary(UnaryOp::Log), &[sum])))
+        Ok(self.last(Op::Unary(UnaryOp::Log), &[sum]))
     }
 
     /// Lets `values` stand for the outputs behind the first.

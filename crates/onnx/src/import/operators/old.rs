@@ -6,8 +6,8 @@ use super::Site;
 use crate::error::Result;
 
 impl Site<'_, '_> {
-    /// Brings the inputs into the form of set 7; `false` where the old form is none that is read.
-    pub(super) fn align_old(&mut self, op_type: &str) -> Result<bool> {
+    /// Brings the inputs into the form of set 7.
+    pub(super) fn align_old(&mut self, op_type: &str) -> Result<()> {
         let (a, opset) = (self.attributes, self.importer.opset);
         match op_type {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "And" | "Or" | "Xor" | "Equal" | "Greater" | "Less"
@@ -20,18 +20,31 @@ impl Site<'_, '_> {
             "PRelu" if self.importer.rank(self.input(1))? == 1 && self.importer.rank(self.input(0))? > 2 => {
                 self.align(1)?;
             }
-            "BatchNormalization" if !a.flag("spatial", true) => return Ok(false),
+            "BatchNormalization" if !a.flag("spatial", true) => {
+                return Err(a.lacks("spatial 0; statistics per channel, spatial 1, are supported"));
+            }
             "Reshape" if opset < 5 => match a.ints("shape") {
                 Some(shape) => self.push_ints("shape", shape)?,
-                None => return Ok(false),
+                None => return Err(a.fail("expects a shape, found none")),
             },
-            "Tile" | "Cast" if opset < 6 => return Ok(false),
-            "Concat" if opset < 4 && !a.has("axis") => return Ok(false),
-            "Pad" if opset < 2 => return Ok(false),
-            "Upsample" => return Ok(false),
+            "Tile" if opset < 6 => {
+                return Err(
+                    a.lacks("tiles along one axis; repeats of every axis, from set 6 on, are supported")
+                );
+            }
+            "Cast" if opset < 6 => {
+                return Err(a.lacks("a type by its name; types by number, from set 6 on, are supported"));
+            }
+            "Concat" if opset < 4 && !a.has("axis") => {
+                return Err(a.lacks("no axis; a given axis is supported"));
+            }
+            "Pad" if opset < 2 => {
+                return Err(a.lacks("the attribute paddings; pads, from set 2 on, are supported"));
+            }
+            "Upsample" => return Err(a.lacks("a scale per axis name; scales, from set 7 on, are supported")),
             _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Puts the second operand's axes at those of the first that begin with `axis`.

@@ -6,15 +6,9 @@ use super::Site;
 use crate::error::Result;
 
 impl Site<'_, '_> {
-    /// The operator, where it is a recurrent layer whose functions the IR has.
-    pub(super) fn recurrent(&mut self, op_type: &str) -> Result<Option<Op>> {
+    /// A layer of `cell`.
+    pub(super) fn recurrent(&mut self, cell: Cell) -> Result<Op> {
         let a = self.attributes;
-        let cell = match op_type {
-            "RNN" => Cell::Rnn,
-            "GRU" => Cell::Gru { linear_before_reset: a.flag("linear_before_reset", false) },
-            "LSTM" => Cell::Lstm { input_forget: a.flag("input_forget", false) },
-            _ => return Ok(None),
-        };
         let direction = match a.text("direction", "forward") {
             "forward" => Direction::Forward,
             "reverse" => Direction::Reverse,
@@ -32,22 +26,22 @@ impl Site<'_, '_> {
         if hidden == 0 {
             return Err(a.fail("expects hidden_size of 1 or more"));
         }
-        let Some(functions) = self.functions(cell, direction)? else { return Ok(None) };
+        let functions = self.functions(cell, direction)?;
         let clip = a.has("clip").then(|| a.float("clip", 0.0));
         if clip.is_some_and(|clip| clip.is_nan() || clip < 0.0) {
             return Err(a.fail("expects a clip of 0 or more"));
         }
         let batch_first = a.flag("layout", false);
-        Ok(Some(Op::Recurrent(Recurrent { cell, direction, hidden, functions, clip, batch_first })))
+        Ok(Op::Recurrent(Recurrent { cell, direction, hidden, functions, clip, batch_first }))
     }
 
     /// The functions of all directions; their parameters are taken in order by those that have some.
-    fn functions(&self, cell: Cell, direction: Direction) -> Result<Option<Vec<UnaryOp>>> {
+    fn functions(&self, cell: Cell, direction: Direction) -> Result<Vec<UnaryOp>> {
         let a = self.attributes;
         let usual = cell.functions();
         let names = a.texts("activations");
         if names.is_empty() {
-            return Ok(Some(usual.repeat(direction.count())));
+            return Ok(usual.repeat(direction.count()));
         }
         if names.len() != usual.len() * direction.count() {
             return Err(a.fail(format!(
@@ -59,7 +53,7 @@ impl Site<'_, '_> {
         let mut alphas = a.floats("activation_alpha").unwrap_or_default().iter().copied();
         let mut betas = a.floats("activation_beta").unwrap_or_default().iter().copied();
         let function = |name: &str| {
-            Some(match name.to_ascii_lowercase().as_str() {
+            Ok(match name.to_ascii_lowercase().as_str() {
                 "relu" => UnaryOp::Relu,
                 "tanh" => UnaryOp::Tanh,
                 "sigmoid" => UnaryOp::Sigmoid,
@@ -70,9 +64,13 @@ impl Site<'_, '_> {
                     alpha: alphas.next().unwrap_or(0.2),
                     beta: betas.next().unwrap_or(0.5),
                 },
-                _ => return None,
+                _ => {
+                    return Err(a.lacks(format!(
+                        "activation {name}; Relu, Tanh, Sigmoid, Softplus, LeakyRelu, Elu and HardSigmoid are supported"
+                    )));
+                }
             })
         };
-        Ok(names.iter().map(String::as_str).map(function).collect())
+        names.iter().map(String::as_str).map(function).collect()
     }
 }

@@ -20,7 +20,7 @@ enum Policy {
 }
 
 impl Site<'_, '_> {
-    pub(super) fn resize(&mut self, upsample: bool) -> Result<Option<Op>> {
+    pub(super) fn resize(&mut self, upsample: bool) -> Result<Op> {
         let a = self.attributes;
         let mode = match a.text("mode", "nearest") {
             "nearest" => ResizeMode::Nearest,
@@ -47,7 +47,12 @@ impl Site<'_, '_> {
             "asymmetric" => (CoordinateMode::Asymmetric, false),
             "half_pixel_symmetric" => (CoordinateMode::HalfPixelSymmetric, false),
             "tf_crop_and_resize" => (CoordinateMode::AlignCorners, true),
-            _ => return Ok(None),
+            other => {
+                return Err(a.lacks(format!(
+                    "coordinate_transformation_mode {other}; half_pixel, pytorch_half_pixel, align_corners, \
+                     asymmetric, half_pixel_symmetric and tf_crop_and_resize are supported"
+                )));
+            }
         };
         let nearest = match a.text("nearest_mode", "round_prefer_floor") {
             _ if old => NearestMode::Floor,
@@ -55,7 +60,11 @@ impl Site<'_, '_> {
             "round_prefer_ceil" => NearestMode::RoundPreferCeil,
             "floor" => NearestMode::Floor,
             "ceil" => NearestMode::Ceil,
-            _ => return Ok(None),
+            other => {
+                return Err(a.lacks(format!(
+                    "nearest_mode {other}; round_prefer_floor, round_prefer_ceil, floor and ceil are supported"
+                )));
+            }
         };
         let resize = ResizeAttributes {
             mode,
@@ -72,8 +81,8 @@ impl Site<'_, '_> {
         };
         // The policy is about sizes; it means nothing beside scales.
         let keeps_aspect = policy != Policy::Stretch && self.input(3).is_some();
-        if keeps_aspect && !self.keep_aspect(policy)? {
-            return Ok(None);
+        if keeps_aspect {
+            self.keep_aspect(policy)?;
         }
         if a.has("axes") && !keeps_aspect {
             self.every_axis(2)?;
@@ -87,10 +96,10 @@ impl Site<'_, '_> {
         }
         let antialias = a.flag("antialias", false) && mode != ResizeMode::Nearest;
         if !antialias && !crops && !keeps_aspect {
-            return Ok(Some(Op::Resize(resize)));
+            return Ok(Op::Resize(resize));
         }
         let crop = crops.then(|| a.float("extrapolation_value", 0.0));
-        Ok(Some(Op::Index(IndexOp::Resample(ResampleAttributes { resize, antialias, crop }))))
+        Ok(Op::Index(IndexOp::Resample(ResampleAttributes { resize, antialias, crop })))
     }
 
     /// Puts the scales of older sets where newer ones have them.
@@ -142,17 +151,16 @@ impl Site<'_, '_> {
         Ok(())
     }
 
-    /// Makes scales and sizes of sizes whose aspect ratio is not to be kept; false where the rank is not known.
-    fn keep_aspect(&mut self, policy: Policy) -> Result<bool> {
+    /// Makes scales and sizes of sizes whose aspect ratio is not to be kept.
+    fn keep_aspect(&mut self, policy: Policy) -> Result<()> {
         let x = self.x()?;
         let (Some(extents), Some(sizes)) =
             (self.importer.graph.value(x).extents(), self.constant(3).map(Tensor::to_i64_vec))
         else {
-            let Ok(rank) = self.importer.rank(Some(x)) else { return Ok(false) };
+            let rank = self.importer.rank(Some(x))?;
             let axes = self.resized_axes(rank)?;
             self.inputs.resize(4, None);
-            self.keep_aspect_computed(&axes, rank, policy == Policy::NotSmaller)?;
-            return Ok(true);
+            return self.keep_aspect_computed(&axes, rank, policy == Policy::NotSmaller);
         };
         let axes = self.resized_axes(extents.len())?;
         if axes.len() != sizes.len() {
@@ -177,6 +185,6 @@ impl Site<'_, '_> {
         let sizes = self.importer.new_constant(&format!("{}/sizes", self.attributes.name()), sizes);
         self.inputs.resize(4, None);
         (self.inputs[2], self.inputs[3]) = (Some(scales), Some(sizes));
-        Ok(true)
+        Ok(())
     }
 }

@@ -11,13 +11,13 @@ fn binary(op: BinaryOp) -> Op {
 }
 
 impl Site<'_, '_> {
-    /// The last operator of the composition; `None` where extents are not known.
-    pub(super) fn rotary(&mut self) -> Result<Option<Op>> {
+    /// The last operator of the composition.
+    pub(super) fn rotary(&mut self) -> Result<Op> {
         let (a, x) = (self.attributes, self.x()?);
         let (Some(cos), Some(sin)) = (self.input(1), self.input(2)) else {
             return Err(a.fail("expects cosines and sines, found fewer inputs"));
         };
-        let Some(extents) = self.importer.graph.value(x).extents() else { return Ok(None) };
+        let extents = self.extents(x)?;
         // Samples × steps × heads × elements.
         let (apart, size) = match *extents.as_slice() {
             [_, _, _, size] => (self.then(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[x]), size),
@@ -68,10 +68,10 @@ impl Site<'_, '_> {
             y = self.then(Op::Concat { axis: 3 }, &[y, rest]);
         }
         if extents.len() == 4 {
-            return Ok(Some(self.last(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[y])));
+            return Ok(self.last(Op::Transpose { perm: vec![0, 2, 1, 3] }, &[y]));
         }
         let joined = self.number(DType::I64, &[3], &[0.0, 0.0, -1.0])?;
-        Ok(Some(self.last(Op::Reshape { allow_zero: false }, &[y, joined])))
+        Ok(self.last(Op::Reshape { allow_zero: false }, &[y, joined]))
     }
 
     /// Elements `start..end` of the last of four axes, every `step`-th.
