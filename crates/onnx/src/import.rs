@@ -433,8 +433,11 @@ impl<'a> Importer<'a> {
             } else {
                 output.clone()
             };
+            // What passes absorb is inferred as ever.
+            let absorbed =
+                operator.is_some_and(|operator| matches!(operator.translate, Translate::Absorbed(_)));
             let declared = match &translated.op {
-                Op::Opaque { .. } => self.types.get(&value_name).cloned(),
+                Op::Opaque { .. } if !absorbed => self.types.get(&value_name).cloned(),
                 _ => None,
             };
             let (dtype, shape) = declared.unwrap_or_default();

@@ -19,8 +19,7 @@ impl Processor {
         // A device may have a meaning for an operator of its vendor's; what other operators lack no rule can give.
         let vendors = matches!(&query.node.op, Op::Opaque { domain, lack, .. }
             if !domain.is_empty() && lack.form.is_none() && self.rules.iter().any(|rule| rule.covers_op(&op)));
-        if !vendors && let Some(error) = query.node.unsupported()
-        {
+        if !vendors && let Some(error) = query.node.unsupported() {
             return Verdict::refused(vec![Reason::unsupported(&error)]);
         }
         let covering: Vec<&Rule> =

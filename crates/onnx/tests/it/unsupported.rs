@@ -43,7 +43,8 @@ fn said(bytes: &[u8]) -> (String, String, String) {
     if let Err(fixed) = require_fixed(&graph) {
         assert_eq!(fixed.to_string(), error.to_string());
     }
-    let refused = device.supports(&graph).unwrap().into_iter().find(|verdict| !verdict.is_supported()).unwrap();
+    let refused =
+        device.supports(&graph).unwrap().into_iter().find(|verdict| !verdict.is_supported()).unwrap();
     assert_eq!(refused.reasons[0].message, error.to_string());
     let written = export(&graph, &ExportOptions::default()).unwrap_err();
     assert!(written.to_string().contains(error.place().unwrap().split('/').next().unwrap()), "{written}");
@@ -77,15 +78,32 @@ fn a_form_without_a_meaning_is_told_with_the_forms_that_have_one() {
         ("ConvTranspose", vec!["x4", "w"], attribute("output_shape", &number(8, 4)), "output_shape", "pads"),
         ("Gelu", vec!["x"], text("approximate", "sigmoid"), "approximate sigmoid", "tanh"),
         ("Cast", vec!["x"], attribute("to", &number(3, 8)), "to 8", "numbers"),
-        ("Cast", vec!["x"], attribute("to", &number(3, i64::MIN as u64)), "to -9223372036854775808", "numbers"),
+        (
+            "Cast",
+            vec!["x"],
+            attribute("to", &number(3, i64::MIN as u64)),
+            "to -9223372036854775808",
+            "numbers",
+        ),
         ("Resize", vec!["x"], text("nearest_mode", "up"), "nearest_mode up", "floor"),
         ("Resize", vec!["x"], text("coordinate_transformation_mode", "odd"), "odd", "half_pixel"),
         ("MatMulInteger", vec!["x", "x"], vec![], "codes", "DynamicQuantizeLinear"),
-        ("BatchNormalization", vec!["x"; 5], attribute("training_mode", &number(3, 1)), "training_mode 1", "0"),
+        (
+            "BatchNormalization",
+            vec!["x"; 5],
+            attribute("training_mode", &number(3, 1)),
+            "training_mode 1",
+            "0",
+        ),
     ];
     for (op, inputs, attributes, found, supported) in cases {
         let apart = joined(&[node("Unsqueeze", &["x", "axes"], "x4")]);
-        let axes = joined(&[number(1, 2), number(2, 7), field(8, b"axes"), field(9, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])]);
+        let axes = joined(&[
+            number(1, 2),
+            number(2, 7),
+            field(8, b"axes"),
+            field(9, &[0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]),
+        ]);
         let bytes = model(
             &[apart, joined(&[node(op, &inputs, "y"), attributes])],
             &[axes, tensor("w", &[1, 1, 2, 2], &[0; 16])],
