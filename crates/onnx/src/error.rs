@@ -98,7 +98,7 @@ impl OnnxError {
 
     /// Whether it is one by [`OnnxError::lack`]: then what it says, and what to do about it.
     pub(crate) fn as_lack(&self) -> Option<(&str, Option<&str>)> {
-        self.lack.then(|| (self.message.as_str(), self.help.as_deref()))
+        self.lack.then_some((self.message.as_str(), self.help.as_deref()))
     }
 
     pub(crate) fn at(mut self, place: impl Into<String>) -> Self {

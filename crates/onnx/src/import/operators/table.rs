@@ -62,6 +62,10 @@ fn binary(op: BinaryOp) -> Op {
 }
 
 /// Every operator that has a meaning, each once.
+#[expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the methods' paths are of one lifetime each, and the table's functions of any"
+)]
 static OPERATORS: &[Operator] = &[
     // Control flow, and constants, which become no operator.
     Operator { name: "If", since: 1, domain: "", translate: Translate::Control },
