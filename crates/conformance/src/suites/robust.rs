@@ -161,6 +161,7 @@ fn unknown_operator() -> Graph {
         domain: "org.example".into(),
         op_type: "Nonsense".into(),
         attributes: indexmap::IndexMap::new(),
+        lack: Box::default(),
     };
     let y = graph.add_op("node", op, &[x]);
     let value = graph.value_mut(y);
