@@ -20,8 +20,7 @@ use prost::Message;
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::external::Folder;
 use crate::proto::{
-    FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto,
-    type_proto,
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, tensor_shape_proto, type_proto,
 };
 use crate::slim::slim;
 use crate::tensor;
@@ -138,8 +137,6 @@ struct Importer<'a> {
     opset: i64,
     /// The operator sets of all domains.
     sets: &'a [OperatorSetIdProto],
-    /// The model's own functions.
-    functions: &'a [FunctionProto],
     folder: &'a Folder,
     values: HashMap<String, ValueId>,
     /// Ranks that the model declares for intermediate values.
@@ -165,7 +162,6 @@ impl<'a> Importer<'a> {
             inference: Inference::new(),
             opset,
             sets: &model.opset_import,
-            functions: &model.functions,
             folder,
             values: HashMap::new(),
             declared: HashMap::new(),
@@ -477,20 +473,10 @@ impl<'a> Importer<'a> {
             set => set == domain,
         };
         let opset = self.sets.iter().find(version).map(OperatorSetIdProto::version);
-        let own =
-            |function: &FunctionProto| (function.domain(), function.name()) == (proto.domain(), op_type);
         let lack = match form {
             Some((form, remedy)) => {
                 Lack { opset, form: Some(form.to_owned()), nearest: None, remedy: remedy.map(str::to_owned) }
             }
-            None if self.functions.iter().any(own) => Lack {
-                opset,
-                form: Some(
-                    "a function of the model's own; the nodes that it stands for are supported".to_owned(),
-                ),
-                nearest: None,
-                remedy: Some("put them in its place with onnx.inliner.inline_local_functions".to_owned()),
-            },
             None => Lack { opset, form: None, nearest: table::nearest(op_type), remedy: None },
         };
         Op::Opaque {

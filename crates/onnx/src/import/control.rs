@@ -174,7 +174,6 @@ impl Importer<'_> {
             inference: Inference::new(),
             opset: self.opset,
             sets: self.sets,
-            functions: self.functions,
             folder: self.folder,
             values: HashMap::new(),
             declared: HashMap::new(),
