@@ -77,7 +77,7 @@ pub struct Error {
     pub node: u32,
     /// 0.
     pub reserved: u32,
-    /// UTF-8, ended by NUL.
+    /// What is wrong, never empty: UTF-8, cut where it is too long, ended by NUL.
     pub message: [c_char; 496],
 }
 

@@ -17,12 +17,14 @@ fn judged(manifest: &Path, profile: &str) -> Result<Report, KitError> {
     // The kit watches the memory of its process, so that runs beside each other would be taken for leaks.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let worker = WorkerOptions::new(env!("CARGO_BIN_EXE_conformance"), ["worker".into()])
-        .with_timeout(Duration::from_secs(2));
+    let mut worker = WorkerOptions::new(env!("CARGO_BIN_EXE_conformance"), ["worker".into()]);
+    if manifest.to_string_lossy().contains("hang-in") {
+        // Nobody waits for these for minutes; all others get the time that a busy machine needs.
+        worker = worker.with_timeout(Duration::from_secs(2));
+    }
     let subject = Arc::new(devices::plugin(manifest, &PluginOptions::isolated(worker))?);
     let mut options = RunOptions::on(TODAY);
     options.power = false;
-    options.limit = Duration::from_secs(20);
     let report =
         run(&subject, &Profile::named(profile).unwrap(), &Waivers::default(), &options, &mut |_| {}).unwrap();
     if report.verdict.conforms {
@@ -79,11 +81,8 @@ fn every_wrong_piece_of_arithmetic_is_found() {
     assert!(missed.is_empty(), "{} of {} pass:\n{}", missed.len(), names.len(), missed.join("\n"));
 }
 
-/// Faults that show only to who calls single functions wrongly: the host has no observation for them yet.
-const UNSEEN: [&str; 4] = ["crash-on-null-program", "endless-message", "message-not-utf8", "no-message"];
-
 #[test]
-fn no_faulty_plugin_passes_but_those_that_nothing_looks_at() {
+fn no_faulty_plugin_passes() {
     let mut missed = Vec::new();
     for name in fewbit_testing::faults() {
         let Some(manifest) = fewbit_testing::plugin(&format!("faulty-{name}")) else {
@@ -94,6 +93,5 @@ fn no_faulty_plugin_passes_but_those_that_nothing_looks_at() {
             missed.push(name);
         }
     }
-    missed.sort();
-    assert_eq!(missed, UNSEEN, "faults that pass");
+    assert!(missed.is_empty(), "faults that pass: {missed:?}");
 }

@@ -59,6 +59,11 @@ macro_rules! required {
     };
 }
 
+mod context;
+mod wrong;
+
+pub(crate) use context::{ContextHandle, SlotOf, Slots};
+
 impl Api {
     /// Copies and checks a table.
     ///
@@ -134,34 +139,6 @@ impl Api {
     /// Who it says it is.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
-    }
-
-    /// Whether the query function gives the same table again, and nothing for a major version that there is not.
-    pub(crate) fn query_is_pure(&self) -> bool {
-        // SAFETY: the function may be called at any time with any numbers.
-        let ask = |major, minor| unsafe { (self.query)(major, minor) };
-        let first = ask(abi::ABI_MAJOR, abi::ABI_MINOR);
-        (0..100).all(|_| ask(abi::ABI_MAJOR, abi::ABI_MINOR) == first)
-            && ask(abi::ABI_MAJOR, 0) == first
-            && ask(0, 0).is_null()
-            && ask(u32::MAX, 0).is_null()
-    }
-
-    /// Whether an extension that nobody knows is absent.
-    pub(crate) fn refuses_unknown_extensions(&self) -> bool {
-        let Some(get) = self.table.get_extension else { return true };
-        // SAFETY: the id ends with NUL and is borrowed for the call.
-        unsafe { get(c"fewbit.nobody-has-this/1".as_ptr()).is_null() }
-    }
-
-    /// Frees that are given null, which every plugin must allow.
-    pub(crate) fn free_nothing(&self) {
-        // SAFETY: the ABI allows null in every one of these.
-        unsafe {
-            required!(self, device_close)(std::ptr::null_mut());
-            required!(self, executable_free)(std::ptr::null_mut());
-            required!(self, context_free)(std::ptr::null_mut());
-        }
     }
 
     /// The first call.
@@ -451,175 +428,12 @@ impl ExecutableHandle {
             save(self.raw.as_ptr(), sink, error)
         })
     }
-
-    pub(crate) fn context(self: &Arc<Self>, slots: Slots) -> Result<ContextHandle> {
-        let mut context = std::ptr::null_mut();
-        // SAFETY: executable, out pointer and error live during the call.
-        call(PluginErrorKind::Call, "context_new", |error| unsafe {
-            required!(self.api(), context_new)(self.raw.as_ptr(), &raw mut context, error)
-        })?;
-        let raw = object(context, "context_new")?;
-        let mut tensors =
-            Tensors { inputs: tensors(&slots.inputs), outputs: tensors(&slots.outputs), list: vec![] };
-        tensors.list = vec![std::ptr::null_mut(); tensors.inputs.len() + tensors.outputs.len()];
-        Ok(ContextHandle { executable: Arc::clone(self), raw, _slots: slots, tensors })
-    }
 }
 
 impl Drop for ExecutableHandle {
     fn drop(&mut self) {
         // SAFETY: every context keeps its executable, so none is left.
         unsafe { required!(self.api(), executable_free)(self.raw.as_ptr()) }
-    }
-}
-
-/// The inputs and outputs of a program: which value, and its extents.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Slots {
-    pub(crate) inputs: Vec<SlotOf>,
-    pub(crate) outputs: Vec<SlotOf>,
-}
-
-/// One of them.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct SlotOf {
-    pub(crate) value: u32,
-    pub(crate) dims: Vec<i64>,
-    /// Bytes of the tensor.
-    pub(crate) bytes: usize,
-}
-
-impl Slots {
-    /// Those of a program whose extents are all known.
-    pub(crate) fn of(program: &Program) -> Self {
-        let slot = |&value: &u32| {
-            let described = &program.values[value as usize];
-            let elements: i64 = described.dims.iter().product();
-            let bits = elements as usize * usize::from(described.bits);
-            SlotOf { value, dims: described.dims.clone(), bytes: bits.div_ceil(8) }
-        };
-        Self {
-            inputs: program.inputs.iter().map(slot).collect(),
-            outputs: program.outputs.iter().map(slot).collect(),
-        }
-    }
-}
-
-/// Tensors whose data is filled in for each run, so that a run allocates nothing.
-struct Tensors {
-    inputs: Vec<abi::Tensor>,
-    outputs: Vec<abi::Tensor>,
-    /// Pointers to all of them.
-    list: Vec<*mut abi::Tensor>,
-}
-
-fn tensors(slots: &[SlotOf]) -> Vec<abi::Tensor> {
-    slots
-        .iter()
-        .map(|slot| abi::Tensor {
-            struct_size: size_of::<abi::Tensor>() as u32,
-            value: slot.value,
-            data: std::ptr::null_mut(),
-            byte_len: slot.bytes,
-            dims: slot.dims.as_ptr(),
-            byte_strides: std::ptr::null(),
-            rank: slot.dims.len() as u32,
-            memory: 0,
-        })
-        .collect()
-}
-
-/// The scratch of one run at a time.
-pub(crate) struct ContextHandle {
-    executable: Arc<ExecutableHandle>,
-    raw: NonNull<abi::Context>,
-    /// Holds the extents that the tensors point to.
-    _slots: Slots,
-    tensors: Tensors,
-}
-
-// SAFETY: a context may be used from any thread, one at a time, which `&mut` upholds.
-unsafe impl Send for ContextHandle {}
-
-impl ContextHandle {
-    /// Runs on inputs into outputs, both in the program's order and of the bytes that the slots say.
-    pub(crate) fn run<'a>(
-        &mut self,
-        inputs: impl Iterator<Item = &'a [u8]>,
-        outputs: impl Iterator<Item = &'a mut [u8]>,
-    ) -> Result<()> {
-        let n_inputs = self.tensors.inputs.len();
-        let wrong = || {
-            PluginError::new(PluginErrorKind::Call, "expected tensors of the program's sizes").during("run")
-        };
-        let mut given = 0;
-        for (tensor, bytes) in self.tensors.inputs.iter_mut().zip(inputs) {
-            if bytes.len() != tensor.byte_len {
-                return Err(wrong());
-            }
-            tensor.data = bytes.as_ptr().cast_mut().cast();
-            given += 1;
-        }
-        for (tensor, bytes) in self.tensors.outputs.iter_mut().zip(outputs) {
-            if bytes.len() != tensor.byte_len {
-                return Err(wrong());
-            }
-            tensor.data = bytes.as_mut_ptr().cast();
-            given += 1;
-        }
-        if given != self.tensors.list.len() {
-            return Err(wrong());
-        }
-        let all = self.tensors.inputs.iter_mut().chain(&mut self.tensors.outputs);
-        for (entry, tensor) in self.tensors.list.iter_mut().zip(all) {
-            *entry = std::ptr::from_mut(tensor);
-        }
-        let (ins, outs) = self.tensors.list.split_at(n_inputs);
-        let api = &self.executable.device.api;
-        // SAFETY: the context is this call's alone; tensors lead to memory of the size they say, borrowed for the call,
-        // inputs to read and outputs to write.
-        call(PluginErrorKind::Call, "run", |error| unsafe {
-            required!(api, run)(
-                self.raw.as_ptr(),
-                ins.as_ptr().cast(),
-                ins.len() as u32,
-                outs.as_ptr(),
-                outs.len() as u32,
-                error,
-            )
-        })
-    }
-
-    /// Nanoseconds of each node in the last run, where the plugin tells.
-    pub(crate) fn node_times(&mut self, nodes: usize) -> Option<Vec<u64>> {
-        let api = &self.executable.device.api;
-        let get = api.table.get_extension?;
-        // SAFETY: the id ends with NUL; the family of this id has this layout, lives as long as the library, and its
-        // function pointer may be null.
-        let ask = unsafe {
-            let family = get(abi::EXT_PROFILE.as_ptr()).cast::<abi::ExtProfile>();
-            if family.is_null()
-                || !family.is_aligned()
-                || !abi::knows!(abi::ExtProfile, (*family).struct_size, node_times)
-            {
-                return None;
-            }
-            (*family).node_times?
-        };
-        let mut times = vec![0u64; nodes];
-        // SAFETY: the context is this call's alone; as many times as nodes live during the call.
-        call(PluginErrorKind::Call, "node_times", |error| unsafe {
-            ask(self.raw.as_ptr(), times.as_mut_ptr(), nodes as u32, error)
-        })
-        .ok()?;
-        Some(times)
-    }
-}
-
-impl Drop for ContextHandle {
-    fn drop(&mut self) {
-        // SAFETY: the context is not used again; its executable is still there.
-        unsafe { required!(self.executable.api(), context_free)(self.raw.as_ptr()) }
     }
 }
 

@@ -101,7 +101,7 @@ typedef struct {
   uint32_t why;      /* FEWBIT_WHY_* */
   uint32_t node;     /* index into fewbit_program.nodes, or FEWBIT_ABSENT */
   uint32_t reserved; /* 0 */
-  char message[496]; /* NUL-terminated UTF-8, truncated by the callee */
+  char message[496]; /* never empty; NUL-terminated UTF-8, cut by the callee */
 } fewbit_error;
 
 /* Bytes flow to the host in pieces; anything but FEWBIT_OK means stop and

@@ -85,6 +85,7 @@ pub(super) fn cases() -> Vec<Case> {
         ("abi/extension/unknown/null", Check::UnknownExtension, Stage::Init),
         ("abi/free/null/accepted", Check::FreeNothing, Stage::Run),
         ("abi/capabilities/calls/stable", Check::StableCapabilities, Stage::Init),
+        ("abi/program/null/refused", Check::NoProgram, Stage::Compile),
         ("abi/device/missing/refused", Check::NoSuchDevice, Stage::Init),
         ("abi/device/twice/independent", Check::DeviceTwice, Stage::Init),
     ];
@@ -94,6 +95,8 @@ pub(super) fn cases() -> Vec<Case> {
         }));
     }
     let with_program = [
+        ("abi/program/refused/explained", Suite::Abi, Check::Refusal),
+        ("abi/run/short-buffers/refused", Suite::Abi, Check::ShortBuffers),
         ("abi/process/environment/untouched", Suite::Abi, Check::Environment),
         ("lifecycle/free/cycles/memory", Suite::Lifecycle, Check::Cycles { times: 1000 }),
         ("lifecycle/blob/round-trip/same-outputs", Suite::Lifecycle, Check::Blob),

@@ -25,6 +25,12 @@ pub enum Check {
     FreeNothing,
     /// The capability document is the same bytes at every call and for every opening of a device.
     StableCapabilities,
+    /// NULL in place of a program is refused with a message.
+    NoProgram,
+    /// A program with an operator that there is not is refused with a reason and a message: UTF-8, ended by NUL.
+    Refusal,
+    /// Buffers that are said to be a byte too short are refused, and outputs stay untouched.
+    ShortBuffers,
     /// A device that there is not is refused, and the plugin goes on.
     NoSuchDevice,
     /// A device opens twice, and closing one leaves the other usable.
@@ -93,6 +99,12 @@ impl Subject<'_> {
                 Ok(Observed::Passed)
             }
             Check::StableCapabilities => stable(api, devices),
+            Check::NoProgram => {
+                events.stage("supports and compile");
+                Ok(devices.first().map_or(Observed::Absent, |device| verdict(device.without_program())))
+            }
+            Check::Refusal => Ok(refusal(devices, program, events)),
+            Check::ShortBuffers => short_buffers(devices, program, events),
             Check::NoSuchDevice => no_such_device(api, devices),
             Check::DeviceTwice => twice(api),
             Check::Environment => environment(devices, program, before, events),
@@ -101,6 +113,37 @@ impl Subject<'_> {
         };
         seen.unwrap_or_else(Observed::from)
     }
+}
+
+fn verdict(answer: std::result::Result<(), String>) -> Observed {
+    answer.map_or_else(Observed::Failed, |()| Observed::Passed)
+}
+
+fn refusal(devices: &[Arc<DeviceHandle>], program: Option<(&Program, &[u8])>, events: &Events) -> Observed {
+    let (Some(device), Some((program, constants))) = (devices.first(), program) else {
+        return Observed::Absent;
+    };
+    let mut program = program.clone();
+    for node in &mut program.nodes {
+        "org.example".clone_into(&mut node.domain);
+        "Nonsense".clone_into(&mut node.op_type);
+    }
+    events.stage("compile");
+    verdict(device.refuses(&program, &|span| at(constants, span)))
+}
+
+fn short_buffers(
+    devices: &[Arc<DeviceHandle>],
+    program: Option<(&Program, &[u8])>,
+    events: &Events,
+) -> Result<Observed> {
+    let (Some(device), Some((program, constants))) = (devices.first(), program) else {
+        return Ok(Observed::Absent);
+    };
+    let running = Running::compile(device, program, constants)?;
+    events.stage("run");
+    let mut outputs = running.blank();
+    Ok(verdict(running.context()?.refuses_short_buffers(&running.inputs, &mut outputs)))
 }
 
 fn stable(api: &Arc<Api>, devices: &[Arc<DeviceHandle>]) -> Result<Observed> {
@@ -164,9 +207,13 @@ impl Running {
         self.executable.context(self.slots.clone())
     }
 
+    /// Outputs that nothing was written to.
+    fn blank(&self) -> Vec<Vec<u8>> {
+        self.slots.outputs.iter().map(|slot| vec![0xcd; slot.bytes]).collect()
+    }
+
     fn run(&self) -> Result<Vec<Vec<u8>>> {
-        let mut outputs: Vec<Vec<u8>> =
-            self.slots.outputs.iter().map(|slot| vec![0xcd; slot.bytes]).collect();
+        let mut outputs = self.blank();
         self.context()?
             .run(self.inputs.iter().map(Vec::as_slice), outputs.iter_mut().map(Vec::as_mut_slice))?;
         Ok(outputs)

@@ -87,9 +87,17 @@ fn verdict(manifest: &Manifest) -> String {
             return "runs, another result".to_owned();
         }
     }
-    let blemish = [Check::QueryIsPure, Check::StableCapabilities, Check::FreeNothing, Check::Environment]
-        .into_iter()
-        .find_map(|check| match observe(manifest, &options, check, Some(&graph)) {
+    let checks = [
+        Check::QueryIsPure,
+        Check::StableCapabilities,
+        Check::FreeNothing,
+        Check::NoProgram,
+        Check::Refusal,
+        Check::ShortBuffers,
+        Check::Environment,
+    ];
+    let blemish =
+        checks.into_iter().find_map(|check| match observe(manifest, &options, check, Some(&graph)) {
             Ok(Observed::Passed | Observed::Absent) => None,
             Ok(Observed::Failed(_)) => Some(format!("runs, but fails {check:?}")),
             Err(error) => Some(format!("runs, but {check:?} ends in {}", error.code())),
