@@ -11,7 +11,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fewbit-abi", &[]),
     ("fewbit-plugin-sdk", &["fewbit-abi"]),
     ("fewbit-plugin-host", &["fewbit-core", "fewbit-abi"]),
-    ("fewbit-conformance", &["fewbit-core", "fewbit-plugin-host", "fewbit-backend-cpu"]),
+    (
+        "fewbit-conformance",
+        &["fewbit-core", "fewbit-plugin-host", "fewbit-backend-cpu", "fewbit-backend-gpu-wgpu"],
+    ),
     ("fewbit-sample-rust", &["fewbit-plugin-sdk"]),
     ("fewbit-opencl", &["fewbit-plugin-sdk"]),
     ("fewbit-core", &[]),
@@ -21,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fewbit-report", &["fewbit-core", "fewbit-calibrate"]),
     ("fewbit-runtime", &["fewbit-core"]),
     ("fewbit-backend-cpu", &["fewbit-core", "fewbit-kernels"]),
+    ("fewbit-backend-gpu-wgpu", &["fewbit-core"]),
     ("fewbit-testing", &["fewbit-core"]),
     (
         "fewbit-cli",
@@ -32,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fewbit-runtime",
             "fewbit-plugin-host",
             "fewbit-backend-cpu",
+            "fewbit-backend-gpu-wgpu",
         ],
     ),
     (

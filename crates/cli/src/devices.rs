@@ -16,7 +16,24 @@ use crate::plugins;
 
 /// Every built-in backend, in the order in which they are preferred.
 pub(crate) fn built_in() -> Vec<Box<dyn Backend>> {
-    vec![Box::new(CpuBackend::new())]
+    vec![
+        Box::new(CpuBackend::new()),
+        #[cfg(feature = "wgpu")]
+        Box::new(fewbit_backend_gpu_wgpu::WgpuBackend::new()),
+    ]
+}
+
+/// Devices of built-in backends that are there and cannot be used: the backend, the device, and why.
+pub(crate) fn refused() -> Vec<(&'static str, String, String)> {
+    #[cfg(feature = "wgpu")]
+    let refused = fewbit_backend_gpu_wgpu::WgpuBackend::new()
+        .refused()
+        .iter()
+        .map(|(title, reason)| ("wgpu", title.clone(), reason.clone()))
+        .collect();
+    #[cfg(not(feature = "wgpu"))]
+    let refused = Vec::new();
+    refused
 }
 
 /// The device that was asked for, or the first built-in one there is.

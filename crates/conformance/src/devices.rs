@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fewbit_backend_cpu::CpuBackend;
-use fewbit_core::backend::{Backend, Device};
+use fewbit_core::backend::{Availability, Backend, Device};
 use fewbit_plugin_host::{LoadOptions, Manifest, PluginBackend, PluginError, WorkerOptions, hash_file};
 
 use crate::error::{KitError, KitErrorKind, Result};
 use crate::subject::{Identity, Observer, Subject};
 
 /// The names that [`builtin`] takes.
-pub const BUILT_IN: [&str; 1] = ["cpu"];
+pub const BUILT_IN: &[&str] = &[
+    "cpu",
+    #[cfg(feature = "wgpu")]
+    "wgpu",
+];
 
 /// A backend of the workspace, by name.
 ///
@@ -20,6 +24,8 @@ pub const BUILT_IN: [&str; 1] = ["cpu"];
 pub fn builtin(name: &str) -> Result<Subject> {
     let backend: Arc<dyn Backend> = match name {
         "cpu" => Arc::new(CpuBackend::new()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Arc::new(fewbit_backend_gpu_wgpu::WgpuBackend::new()),
         _ => {
             return Err(KitError::new(
                 KitErrorKind::Subject,
@@ -36,7 +42,10 @@ pub fn builtin(name: &str) -> Result<Subject> {
     let open = move || -> Result<Arc<dyn Device>> {
         let refused = |message: String| KitError::new(KitErrorKind::Subject, message);
         let devices = backend.devices().map_err(|error| refused(error.to_string()))?;
-        devices.into_iter().next().ok_or_else(|| refused("expected a device, found none".to_owned()))
+        devices.into_iter().next().ok_or_else(|| match backend.availability() {
+            Availability::Absent { reason } => refused(reason),
+            Availability::Present => refused("expected a device, found none".to_owned()),
+        })
     };
     Subject::new(identity, format!("--builtin {name}"), open)
 }

@@ -47,6 +47,14 @@ pub(crate) fn run(format: Format, config: &Config) -> Result<Answer> {
             }),
         }
     }
+    rows.extend(devices::refused().into_iter().map(|(backend, title, reason)| Row {
+        backend: backend.to_owned(),
+        available: false,
+        device: None,
+        title: Some(title),
+        detail: None,
+        reason: Some(reason),
+    }));
     rows.extend(problems.iter().map(|problem| Row {
         backend: problem.place().unwrap_or("plugin").to_owned(),
         available: false,
