@@ -46,6 +46,13 @@ impl Facts {
         self.kind == DeviceType::Cpu
     }
 
+    /// The size of subgroups whose lanes tell each other what they load: on processors, where a load is dear.
+    pub(crate) fn shares(&self) -> Option<usize> {
+        let (least, most) = self.subgroup;
+        let known = least == most && [4, 8, 16].contains(&least);
+        (self.is_software() && known && self.features.contains(Features::SUBGROUP)).then_some(least as usize)
+    }
+
     /// Why kernels cannot run here; `None` where they can.
     fn lack(&self, computes: bool) -> Option<String> {
         let limits = &self.limits;
@@ -73,7 +80,7 @@ impl Facts {
 
     /// The features that are used where they are there.
     pub(crate) fn wanted(&self) -> Features {
-        self.features & (Features::TIMESTAMP_QUERY | Features::SHADER_F16)
+        self.features & (Features::TIMESTAMP_QUERY | Features::SHADER_F16 | Features::SUBGROUP)
     }
 }
 

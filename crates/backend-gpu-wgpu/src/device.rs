@@ -1,5 +1,6 @@
 //! The backend and its devices: one per adapter.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fewbit_core::backend::{
@@ -17,12 +18,21 @@ use crate::pipelines::Opened;
 
 /// The backend of graphics processors through wgpu.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct WgpuBackend;
+pub struct WgpuBackend {
+    /// Whether software adapters get the kernels of graphics processors too.
+    graphics: bool,
+}
 
 impl WgpuBackend {
     /// The backend; drivers are looked for at the first question.
     pub fn new() -> Self {
-        Self
+        Self::default()
+    }
+
+    /// The same with the kernels that graphics processors get, on programs that play one too: slower there, and a way to
+    /// test them without a graphics processor.
+    pub fn with_graphics_kernels() -> Self {
+        Self { graphics: true }
     }
 
     /// Adapters that are there and not used: what each is called, and why.
@@ -54,11 +64,9 @@ impl Backend for WgpuBackend {
     }
 
     fn devices(&self) -> Result<Vec<Arc<dyn Device>>> {
-        let usable = &discover().usable;
+        let usable = discover().usable.iter().enumerate();
         Ok(usable
-            .iter()
-            .enumerate()
-            .map(|(at, found)| -> Arc<dyn Device> { WgpuDevice::of(at, found) })
+            .map(|(at, found)| -> Arc<dyn Device> { WgpuDevice::of(at, found, self.graphics) })
             .collect())
     }
 }
@@ -67,8 +75,12 @@ impl Backend for WgpuBackend {
 pub struct WgpuDevice {
     info: DeviceInfo,
     found: &'static Found,
+    graphics: bool,
     open: Mutex<Option<Ready>>,
 }
+
+/// Devices by the number of their adapter and whether they get the kernels of graphics processors.
+type Handles = HashMap<(usize, bool), Arc<WgpuDevice>>;
 
 /// An opened adapter and what its arithmetic allows.
 #[derive(Clone)]
@@ -78,22 +90,19 @@ struct Ready {
 }
 
 impl WgpuDevice {
-    /// The one handle of the adapter.
-    fn of(at: usize, found: &'static Found) -> Arc<Self> {
-        static HANDLES: OnceLock<Mutex<Vec<Option<Arc<WgpuDevice>>>>> = OnceLock::new();
-        let handles = HANDLES.get_or_init(|| Mutex::new(vec![None; discover().usable.len()]));
+    /// The one handle of the adapter with these kernels.
+    fn of(at: usize, found: &'static Found, graphics: bool) -> Arc<Self> {
+        static HANDLES: OnceLock<Mutex<Handles>> = OnceLock::new();
+        let handles = HANDLES.get_or_init(Mutex::default);
         let mut handles = handles.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || {
+        let handle = handles.entry((at, graphics)).or_insert_with(|| {
             let facts = &found.facts;
             let id = if at == 0 { "wgpu".to_owned() } else { format!("wgpu:{at}") };
             let detail = format!("{}, {}", facts.api, facts.driver);
             let info = DeviceInfo { id, title: facts.name.clone(), detail };
-            Arc::new(Self { info, found, open: Mutex::new(None) })
-        };
-        match handles.get_mut(at) {
-            Some(handle) => Arc::clone(handle.get_or_insert_with(made)),
-            None => made(),
-        }
+            Arc::new(Self { info, found, graphics, open: Mutex::new(None) })
+        });
+        Arc::clone(handle)
     }
 
     /// The opened adapter; opened again where it was lost.
@@ -111,7 +120,8 @@ impl WgpuDevice {
         let tuning = Tuning {
             binding_max: facts.limits.max_storage_buffer_binding_size.min(facts.limits.max_buffer_size),
             exact,
-            software: facts.is_software(),
+            software: facts.is_software() && !self.graphics,
+            subgroup: facts.shares().filter(|_| !self.graphics),
         };
         let ready = Ready { opened, tuning };
         *open = Some(ready.clone());

@@ -60,6 +60,8 @@ pub(crate) struct Tuning {
     pub(crate) exact: bool,
     /// Whether lanes of a group should share their weights, as on processors and where there is little cache.
     pub(crate) software: bool,
+    /// The size of subgroups, where lanes should share what they load.
+    pub(crate) subgroup: Option<usize>,
 }
 
 /// An 8-bit type with its scale and zero point as kernels see it: signed, u8 moved down by 128.

@@ -1,9 +1,13 @@
-// One filter per channel: a quad of channels at several output positions.
+// One filter per channel: a quad of channels at a run of output positions of one row, which share the columns they read.
+//
+// Codes are multiplied as floats: up to 1024 products of 8-bit codes add up to at most 2^24, exactly.
 
 $params$
 
 const KERNEL_H: u32 = $KERNEL_H$;
 const KERNEL_W: u32 = $KERNEL_W$;
+// Output positions of an invocation.
+const RUN: u32 = $RUN$;
 
 @group(0) @binding(0) var<uniform> g: Params;
 @group(0) @binding(1) var<storage, read> x: array<$IN$>;
@@ -15,27 +19,40 @@ fn finished(sum: $SUM$, at: u32) -> $OUT$ {
   $FINISH$
 }
 
+fn real_of(quad: $IN$) -> vec4<f32> {
+  return $REAL$;
+}
+
 @compute @workgroup_size($LANES_X$, $LANES_Y$)
-fn main(@builtin(local_invocation_id) lane: vec3<u32>, @builtin(workgroup_id) tile: vec3<u32>) {
-  let first = tile.x * ($LANES_X$ * $TILE$) + lane.x;
-  let quad = tile.y * $LANES_Y$ + lane.y;
-  if quad >= g.out_quads {
+fn main(
+  @builtin(local_invocation_id) lane: vec3<u32>,
+  @builtin(workgroup_id) tile: vec3<u32>,
+  $OWN$
+) {
+  let runs_of_row = (g.out_width + RUN - 1u) / RUN;
+  let runs = g.positions / g.out_width * runs_of_row;
+  let index = tile.x * $LANES_X$ + lane.x;
+  let quad = $QUAD$;
+  let run = min(index, runs - 1u);
+  let first = (run % runs_of_row) * RUN;
+  let row = run / runs_of_row;
+  let image = row / g.out_height;
+  let top = i32((row % g.out_height) * g.stride_h) - i32(g.pad_h);
+  let left = i32(first * g.stride_w) - i32(g.pad_w);
+  let at = min(quad, g.out_quads - 1u);
+$SUMS$
+  for (var tap_y = 0u; tap_y < KERNEL_H; tap_y++) {
+    let line = u32(top + i32(tap_y * g.dilation_h));
+    let line_inside = line < g.height;
+    let line_at = (image * g.height + select(0u, line, line_inside)) * g.width;
+    let filter_at = (at * KERNEL_H + tap_y) * KERNEL_W;
+$WEIGHTS$
+$COLUMNS$
+$PRODUCTS$
+  }
+  if index >= runs || quad >= g.out_quads {
     return;
   }
-  let at = quad * KERNEL_H * KERNEL_W;
-  for (var p = 0u; p < $TILE$; p++) {
-    let position = first + p * $LANES_X$;
-    if position >= g.positions {
-      return;
-    }
-    let corner = corner_of(position);
-    var sum = $SUM$();
-    for (var tap_y = 0u; tap_y < KERNEL_H; tap_y++) {
-      for (var tap_x = 0u; tap_x < KERNEL_W; tap_x++) {
-        let tap = tap_of(corner, tap_y, tap_x);
-        $PRODUCT$
-      }
-    }
-    y[position * g.out_quads + quad] = finished(sum, quad * $TAIL_STRIDE$);
-  }
+  let out = (row * g.out_width + first) * g.out_quads + quad;
+$STORES$
 }

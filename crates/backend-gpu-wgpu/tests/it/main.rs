@@ -16,17 +16,18 @@ use fewbit_core::quant::{QuantParams, Scheme, Symmetry};
 use fewbit_core::reference::Interpreter;
 use fewbit_testing::{ConvOptions, ModelBuilder, Random, report_skip};
 
-/// The first device; `None`, visibly, where there is none. With `FEWBIT_REQUIRE_WGPU=1` that fails.
-fn device() -> Option<Arc<dyn Device>> {
-    static FOUND: OnceLock<Option<Arc<dyn Device>>> = OnceLock::new();
-    let device = FOUND.get_or_init(open).clone();
-    if device.is_none() {
+/// The first adapter, with the kernels it gets and with those of graphics processors; none, visibly, where there is no
+/// adapter. With `FEWBIT_REQUIRE_WGPU=1` that fails.
+fn devices() -> Vec<Arc<dyn Device>> {
+    static FOUND: OnceLock<Vec<Arc<dyn Device>>> = OnceLock::new();
+    let devices = FOUND.get_or_init(open).clone();
+    if devices.is_empty() {
         let required = std::env::var("FEWBIT_REQUIRE_WGPU").is_ok_and(|value| value == "1");
         let availability = WgpuBackend::new().availability();
         assert!(!required, "FEWBIT_REQUIRE_WGPU=1 and there is no adapter: {availability:?}");
         report_skip(&format!("there is no adapter: {availability:?}"));
     }
-    device
+    devices
 }
 
 #[expect(clippy::print_stderr, reason = "which device a test ran on is part of its result")]
@@ -34,12 +35,17 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
-fn open() -> Option<Arc<dyn Device>> {
-    let device = WgpuBackend::new().devices().unwrap().into_iter().next()?;
-    let capability = device.capabilities().unwrap();
-    capability.validate().unwrap();
-    say(&format!("{}: {:#?}", capability.title, capability.notes));
-    Some(device)
+fn open() -> Vec<Arc<dyn Device>> {
+    let mut devices = Vec::new();
+    for backend in [WgpuBackend::new(), WgpuBackend::with_graphics_kernels()] {
+        devices.extend(backend.devices().unwrap().into_iter().next());
+    }
+    if let Some(device) = devices.first() {
+        let capability = device.capabilities().unwrap();
+        capability.validate().unwrap();
+        say(&format!("{}: {:#?}", capability.title, capability.notes));
+    }
+    devices
 }
 
 fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
@@ -198,20 +204,22 @@ fn structures(seed: u64) -> Graph {
 
 #[test]
 fn convolutions_and_products_of_codes_are_those_of_the_reference() {
-    let Some(device) = device() else { return };
-    for seed in 0..25 {
-        for dtype in [DType::U8, DType::I8] {
-            agrees(&*device, &quantized(&convolutions(seed), dtype, seed), seed);
+    for device in devices() {
+        for seed in 0..25 {
+            for dtype in [DType::U8, DType::I8] {
+                agrees(&*device, &quantized(&convolutions(seed), dtype, seed), seed);
+            }
         }
     }
 }
 
 #[test]
 fn structures_of_codes_are_those_of_the_reference() {
-    let Some(device) = device() else { return };
-    for seed in 0..40 {
-        for dtype in [DType::U8, DType::I8] {
-            agrees(&*device, &quantized(&structures(seed), dtype, seed), seed);
+    for device in devices() {
+        for seed in 0..40 {
+            for dtype in [DType::U8, DType::I8] {
+                agrees(&*device, &quantized(&structures(seed), dtype, seed), seed);
+            }
         }
     }
 }
@@ -219,69 +227,72 @@ fn structures_of_codes_are_those_of_the_reference() {
 /// Sums of more products than floats add up exactly.
 #[test]
 fn deep_products_wrap_over_to_integers() {
-    let Some(device) = device() else { return };
-    for (seed, depth) in [(1, 511), (2, 512), (3, 513), (4, 1040), (5, 5003)] {
-        let mut builder = ModelBuilder::new("deep", seed);
-        let x = builder.input("x", &[3, depth]);
-        let y = builder.mat_mul(x, 18);
-        let graph = builder.finish(&[y]);
-        agrees(&*device, &quantized(&graph, DType::U8, seed), seed);
+    for device in devices() {
+        for (seed, depth) in [(1, 511), (2, 512), (3, 513), (4, 1040), (5, 5003)] {
+            let mut builder = ModelBuilder::new("deep", seed);
+            let x = builder.input("x", &[3, depth]);
+            let y = builder.mat_mul(x, 18);
+            let graph = builder.finish(&[y]);
+            agrees(&*device, &quantized(&graph, DType::U8, seed), seed);
+        }
     }
 }
 
 /// Codes at their extremes: the largest sums there are.
 #[test]
 fn the_largest_sums_are_exact() {
-    let Some(device) = device() else { return };
-    let (depth, columns) = (2000, 5);
-    let mut builder = ModelBuilder::new("largest", 1);
-    let x = builder.input("x", &[2, depth]);
-    let weights: Vec<f32> =
-        (0..depth * columns).map(|at| if at % columns == 4 { -1.0 } else { 1.0 }).collect();
-    let weights = builder.constant("weights", Tensor::from_slice(&[depth, columns], &weights).unwrap());
-    let y = builder.op("product", Op::MatMul, &[x, weights]);
-    let graph = builder.finish(&[y]);
-    let mut choices = Choices::default();
-    for (_, node) in graph.nodes() {
-        choices.precisions.insert(node.name.clone(), Precision::W8A8);
+    for device in devices() {
+        let (depth, columns) = (2000, 5);
+        let mut builder = ModelBuilder::new("largest", 1);
+        let x = builder.input("x", &[2, depth]);
+        let weights: Vec<f32> =
+            (0..depth * columns).map(|at| if at % columns == 4 { -1.0 } else { 1.0 }).collect();
+        let weights = builder.constant("weights", Tensor::from_slice(&[depth, columns], &weights).unwrap());
+        let y = builder.op("product", Op::MatMul, &[x, weights]);
+        let graph = builder.finish(&[y]);
+        let mut choices = Choices::default();
+        for (_, node) in graph.nodes() {
+            choices.precisions.insert(node.name.clone(), Precision::W8A8);
+        }
+        // Zero points at one end, inputs at the other.
+        for (value, scale, zero) in [("x", 1.0 / 255.0, 0), (graph.value(y).name.as_str(), 37.0, 120)] {
+            choices.activations.insert(value.to_owned(), (DType::U8, QuantParams::per_tensor(scale, zero)));
+        }
+        let mut program = lower(&graph, &choices).unwrap();
+        infer::infer(&mut program).unwrap();
+        let given = [Tensor::from_slice(&[2, depth], &vec![1.0f32; 2 * depth]).unwrap()];
+        let expected = Interpreter::new(&program).unwrap().run(&given).unwrap();
+        let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
+        assert_eq!(run(&executable, &given), expected);
     }
-    // Zero points at one end, inputs at the other.
-    for (value, scale, zero) in [("x", 1.0 / 255.0, 0), (graph.value(y).name.as_str(), 37.0, 120)] {
-        choices.activations.insert(value.to_owned(), (DType::U8, QuantParams::per_tensor(scale, zero)));
-    }
-    let mut program = lower(&graph, &choices).unwrap();
-    infer::infer(&mut program).unwrap();
-    let given = [Tensor::from_slice(&[2, depth], &vec![1.0f32; 2 * depth]).unwrap()];
-    let expected = Interpreter::new(&program).unwrap().run(&given).unwrap();
-    let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
-    assert_eq!(run(&executable, &given), expected);
 }
 
 /// Conversions near ties and at what is no number.
 #[test]
 fn floats_become_codes_by_a_division() {
-    let Some(device) = device() else { return };
-    for (scale, zero) in [(0.3f32, 7), (0.017, 128), (3.1e-5, 0), (1.0, 255)] {
-        let mut values: Vec<f32> = (-300..4000).map(|step| (step as f32 * 0.5) * scale).collect();
-        values.extend(values.clone().iter().map(|value| f32::from_bits(value.to_bits() + 1)));
-        values.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-40, -0.0]);
-        let mut builder = ModelBuilder::new("convert", 1);
-        let x = builder.input("x", &[values.len()]);
-        let y = builder.unary(x, UnaryOp::Relu);
-        let graph = builder.finish(&[y]);
-        let mut choices = Choices::default();
-        choices.precisions.insert(graph.nodes().next().unwrap().1.name.clone(), Precision::W8A8);
-        for value in [x, y] {
-            let parameters = QuantParams::per_tensor(scale, zero);
-            choices.activations.insert(graph.value(value).name.clone(), (DType::U8, parameters));
+    for device in devices() {
+        for (scale, zero) in [(0.3f32, 7), (0.017, 128), (3.1e-5, 0), (1.0, 255)] {
+            let mut values: Vec<f32> = (-300..4000).map(|step| (step as f32 * 0.5) * scale).collect();
+            values.extend(values.clone().iter().map(|value| f32::from_bits(value.to_bits() + 1)));
+            values.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-40, -0.0]);
+            let mut builder = ModelBuilder::new("convert", 1);
+            let x = builder.input("x", &[values.len()]);
+            let y = builder.unary(x, UnaryOp::Relu);
+            let graph = builder.finish(&[y]);
+            let mut choices = Choices::default();
+            choices.precisions.insert(graph.nodes().next().unwrap().1.name.clone(), Precision::W8A8);
+            for value in [x, y] {
+                let parameters = QuantParams::per_tensor(scale, zero);
+                choices.activations.insert(graph.value(value).name.clone(), (DType::U8, parameters));
+            }
+            let mut program = lower(&graph, &choices).unwrap();
+            infer::infer(&mut program).unwrap();
+            program.outputs = program.nodes().flat_map(|(_, node)| node.outputs.clone()).collect();
+            let given = [Tensor::from_slice(&[values.len()], &values).unwrap()];
+            let expected = Interpreter::new(&program).unwrap().run(&given).unwrap();
+            let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
+            assert_eq!(run(&executable, &given), expected, "scale {scale}");
         }
-        let mut program = lower(&graph, &choices).unwrap();
-        infer::infer(&mut program).unwrap();
-        program.outputs = program.nodes().flat_map(|(_, node)| node.outputs.clone()).collect();
-        let given = [Tensor::from_slice(&[values.len()], &values).unwrap()];
-        let expected = Interpreter::new(&program).unwrap().run(&given).unwrap();
-        let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
-        assert_eq!(run(&executable, &given), expected, "scale {scale}");
     }
 }
 
@@ -300,129 +311,134 @@ fn close(device: &dyn Device, graph: &Graph, seed: u64, bound: f64) {
 
 #[test]
 fn floats_are_near_the_reference() {
-    let Some(device) = device() else { return };
-    for seed in 0..10 {
-        close(&*device, &convolutions(seed), seed, 1e-5);
-        close(&*device, &structures(seed), seed, 1e-5);
+    for device in devices() {
+        for seed in 0..10 {
+            close(&*device, &convolutions(seed), seed, 1e-5);
+            close(&*device, &structures(seed), seed, 1e-5);
+        }
     }
 }
 
 /// A block of an encoder: products neither of which is constant, softmax, normalisation.
 #[test]
 fn a_block_of_an_encoder_is_near_the_reference() {
-    let Some(device) = device() else { return };
-    for seed in 0..6 {
-        let mut builder = ModelBuilder::new("encoder", seed);
-        let (tokens, heads, depth) = (pick(&mut builder, 3, 17), pick(&mut builder, 1, 3), 8);
-        let width = heads * depth;
-        let x = builder.input("x", &[1, tokens, width]);
-        let scale = builder.random().normals(&[width], 1.0);
-        let (scale, bias) = (builder.constant("scale", scale.clone()), builder.constant("bias", scale));
-        let norm = builder.op("norm", Op::LayerNorm { axis: 2, epsilon: 1e-5 }, &[x, scale, bias]);
-        let shape = [1, tokens as i64, heads as i64, depth as i64];
-        let shape = builder.constant("shape", Tensor::from_slice(&[4], &shape).unwrap());
-        let project = |builder: &mut ModelBuilder, perm: Vec<usize>| {
-            let a = builder.mat_mul(norm, width);
-            let a = builder.op("split", Op::Reshape { allow_zero: false }, &[a, shape]);
-            builder.op("heads", Op::Transpose { perm }, &[a])
-        };
-        let q = project(&mut builder, vec![0, 2, 1, 3]);
-        let k = project(&mut builder, vec![0, 2, 3, 1]);
-        let v = project(&mut builder, vec![0, 2, 1, 3]);
-        let scores = builder.op("scores", Op::MatMul, &[q, k]);
-        let weights = builder.softmax(scores);
-        let mixed = builder.op("mixed", Op::MatMul, &[weights, v]);
-        let joined = builder.op("joined", Op::Transpose { perm: vec![0, 2, 1, 3] }, &[mixed]);
-        let back = Tensor::from_slice(&[3], &[1, tokens as i64, width as i64]).unwrap();
-        let back = builder.constant("back", back);
-        let joined = builder.op("flat", Op::Reshape { allow_zero: false }, &[joined, back]);
-        let sum = builder.add(joined, x);
-        let y = builder.unary(sum, UnaryOp::Gelu { tanh: seed % 2 == 0 });
-        let graph = builder.finish(&[y]);
-        close(&*device, &graph, seed, 1e-5);
+    for device in devices() {
+        for seed in 0..6 {
+            let mut builder = ModelBuilder::new("encoder", seed);
+            let (tokens, heads, depth) = (pick(&mut builder, 3, 17), pick(&mut builder, 1, 3), 8);
+            let width = heads * depth;
+            let x = builder.input("x", &[1, tokens, width]);
+            let scale = builder.random().normals(&[width], 1.0);
+            let (scale, bias) = (builder.constant("scale", scale.clone()), builder.constant("bias", scale));
+            let norm = builder.op("norm", Op::LayerNorm { axis: 2, epsilon: 1e-5 }, &[x, scale, bias]);
+            let shape = [1, tokens as i64, heads as i64, depth as i64];
+            let shape = builder.constant("shape", Tensor::from_slice(&[4], &shape).unwrap());
+            let project = |builder: &mut ModelBuilder, perm: Vec<usize>| {
+                let a = builder.mat_mul(norm, width);
+                let a = builder.op("split", Op::Reshape { allow_zero: false }, &[a, shape]);
+                builder.op("heads", Op::Transpose { perm }, &[a])
+            };
+            let q = project(&mut builder, vec![0, 2, 1, 3]);
+            let k = project(&mut builder, vec![0, 2, 3, 1]);
+            let v = project(&mut builder, vec![0, 2, 1, 3]);
+            let scores = builder.op("scores", Op::MatMul, &[q, k]);
+            let weights = builder.softmax(scores);
+            let mixed = builder.op("mixed", Op::MatMul, &[weights, v]);
+            let joined = builder.op("joined", Op::Transpose { perm: vec![0, 2, 1, 3] }, &[mixed]);
+            let back = Tensor::from_slice(&[3], &[1, tokens as i64, width as i64]).unwrap();
+            let back = builder.constant("back", back);
+            let joined = builder.op("flat", Op::Reshape { allow_zero: false }, &[joined, back]);
+            let sum = builder.add(joined, x);
+            let y = builder.unary(sum, UnaryOp::Gelu { tanh: seed % 2 == 0 });
+            let graph = builder.finish(&[y]);
+            close(&*device, &graph, seed, 1e-5);
+        }
     }
 }
 
 #[test]
 fn functions_of_floats_are_near_the_reference() {
-    let Some(device) = device() else { return };
-    let functions = [
-        UnaryOp::Relu,
-        UnaryOp::LeakyRelu { alpha: 0.1 },
-        UnaryOp::Elu { alpha: 1.2 },
-        UnaryOp::Clip { min: -0.5, max: 0.7 },
-        UnaryOp::Sigmoid,
-        UnaryOp::HardSigmoid { alpha: 0.2, beta: 0.5 },
-        UnaryOp::HardSwish,
-        UnaryOp::Silu,
-        UnaryOp::Gelu { tanh: false },
-        UnaryOp::Gelu { tanh: true },
-        UnaryOp::Mish,
-        UnaryOp::Softplus,
-        UnaryOp::Tanh,
-        UnaryOp::Erf,
-        UnaryOp::Exp,
-        UnaryOp::Abs,
-        UnaryOp::Neg,
-        UnaryOp::Floor,
-        UnaryOp::Ceil,
-        UnaryOp::Round,
-    ];
-    let mut builder = ModelBuilder::new("functions", 3);
-    let x = builder.input("x", &[2, 3, 35]);
-    let mut outputs: Vec<ValueId> = functions.iter().map(|&op| builder.unary(x, op)).collect();
-    let positive = builder.unary(x, UnaryOp::Softplus);
-    for op in [UnaryOp::Log, UnaryOp::Sqrt, UnaryOp::Reciprocal] {
-        outputs.push(builder.unary(positive, op));
+    for device in devices() {
+        let functions = [
+            UnaryOp::Relu,
+            UnaryOp::LeakyRelu { alpha: 0.1 },
+            UnaryOp::Elu { alpha: 1.2 },
+            UnaryOp::Clip { min: -0.5, max: 0.7 },
+            UnaryOp::Sigmoid,
+            UnaryOp::HardSigmoid { alpha: 0.2, beta: 0.5 },
+            UnaryOp::HardSwish,
+            UnaryOp::Silu,
+            UnaryOp::Gelu { tanh: false },
+            UnaryOp::Gelu { tanh: true },
+            UnaryOp::Mish,
+            UnaryOp::Softplus,
+            UnaryOp::Tanh,
+            UnaryOp::Erf,
+            UnaryOp::Exp,
+            UnaryOp::Abs,
+            UnaryOp::Neg,
+            UnaryOp::Floor,
+            UnaryOp::Ceil,
+            UnaryOp::Round,
+        ];
+        let mut builder = ModelBuilder::new("functions", 3);
+        let x = builder.input("x", &[2, 3, 35]);
+        let mut outputs: Vec<ValueId> = functions.iter().map(|&op| builder.unary(x, op)).collect();
+        let positive = builder.unary(x, UnaryOp::Softplus);
+        for op in [UnaryOp::Log, UnaryOp::Sqrt, UnaryOp::Reciprocal] {
+            outputs.push(builder.unary(positive, op));
+        }
+        for op in [BinaryOp::Div, BinaryOp::PRelu] {
+            outputs.push(builder.binary(op, positive, positive));
+        }
+        for op in [BinaryOp::Min, BinaryOp::Max] {
+            outputs.push(builder.binary(op, x, positive));
+        }
+        let graph = builder.finish(&outputs);
+        close(&*device, &graph, 5, 2e-6);
     }
-    for op in [BinaryOp::Div, BinaryOp::PRelu] {
-        outputs.push(builder.binary(op, positive, positive));
-    }
-    for op in [BinaryOp::Min, BinaryOp::Max] {
-        outputs.push(builder.binary(op, x, positive));
-    }
-    let graph = builder.finish(&outputs);
-    close(&*device, &graph, 5, 2e-6);
 }
 
 #[test]
 fn what_is_not_supported_is_refused_with_its_reason() {
-    let Some(device) = device() else { return };
-    let mut builder = ModelBuilder::new("refused", 3);
-    let x = builder.input("x", &[1, 2, 3, 4, 5]);
-    let y = builder.op("argmax", Op::ArgMax { min: false, axis: 1, keep_dims: false, last: false }, &[x]);
-    let weights = builder.random().normals(&[3, 2, 1, 1, 1], 1.0);
-    let weights = builder.constant("weights", weights);
-    let conv = ConvAttributes {
-        kernel: vec![1; 3],
-        strides: vec![1; 3],
-        dilations: vec![1; 3],
-        pads: vec![0; 6],
-        groups: 1,
-    };
-    let z = builder.op("conv", Op::Conv { conv, activation: Activation::None }, &[x, weights]);
-    let graph = builder.finish(&[y, z]);
-    for verdict in device.supports(&graph).unwrap() {
-        assert_ne!(verdict.support, Support::Native);
-        assert!(!verdict.reasons.is_empty());
+    for device in devices() {
+        let mut builder = ModelBuilder::new("refused", 3);
+        let x = builder.input("x", &[1, 2, 3, 4, 5]);
+        let y = builder.op("argmax", Op::ArgMax { min: false, axis: 1, keep_dims: false, last: false }, &[x]);
+        let weights = builder.random().normals(&[3, 2, 1, 1, 1], 1.0);
+        let weights = builder.constant("weights", weights);
+        let conv = ConvAttributes {
+            kernel: vec![1; 3],
+            strides: vec![1; 3],
+            dilations: vec![1; 3],
+            pads: vec![0; 6],
+            groups: 1,
+        };
+        let z = builder.op("conv", Op::Conv { conv, activation: Activation::None }, &[x, weights]);
+        let graph = builder.finish(&[y, z]);
+        for verdict in device.supports(&graph).unwrap() {
+            assert_ne!(verdict.support, Support::Native);
+            assert!(!verdict.reasons.is_empty());
+        }
     }
 }
 
 #[test]
 fn contexts_of_one_executable_run_at_once() {
-    let Some(device) = device() else { return };
-    let program = quantized(&convolutions(3), DType::U8, 3);
-    let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
-    std::thread::scope(|scope| {
-        for seed in 0..3 {
-            let (executable, program) = (&executable, &program);
-            scope.spawn(move || {
-                let given = inputs(program, seed);
-                let expected = Interpreter::new(program).unwrap().run(&given).unwrap();
-                for _ in 0..5 {
-                    assert_eq!(run(executable, &given), expected);
-                }
-            });
-        }
-    });
+    for device in devices() {
+        let program = quantized(&convolutions(3), DType::U8, 3);
+        let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
+        std::thread::scope(|scope| {
+            for seed in 0..3 {
+                let (executable, program) = (&executable, &program);
+                scope.spawn(move || {
+                    let given = inputs(program, seed);
+                    let expected = Interpreter::new(program).unwrap().run(&given).unwrap();
+                    for _ in 0..5 {
+                        assert_eq!(run(executable, &given), expected);
+                    }
+                });
+            }
+        });
+    }
 }
