@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::ir::{
-    Activation, DType, Dim, Graph, Node, Op, PadMode, PoolAttributes, ResizeMode, Value, ValueId,
-};
+use crate::ir::{Activation, DType, Dim, Graph, Node, Op, PoolAttributes, Value, ValueId};
 use crate::plan::Precision;
 use crate::quant::QuantParams;
 
@@ -123,11 +121,7 @@ impl<'a> NodeQuery<'a> {
 
     pub(super) fn resize_mode(&self) -> Option<&'static str> {
         let Op::Resize(attributes) = &self.node.op else { return None };
-        Some(match attributes.mode {
-            ResizeMode::Nearest => "nearest",
-            ResizeMode::Linear => "linear",
-            ResizeMode::Cubic => "cubic",
-        })
+        Some(attributes.mode.name())
     }
 
     /// Input and output extents of a resize along each spatial axis, where known.
@@ -140,12 +134,7 @@ impl<'a> NodeQuery<'a> {
 
     pub(super) fn pad_mode(&self) -> Option<&'static str> {
         let Op::Pad { mode } = &self.node.op else { return None };
-        Some(match mode {
-            PadMode::Constant => "constant",
-            PadMode::Reflect => "reflect",
-            PadMode::Edge => "edge",
-            PadMode::Wrap => "wrap",
-        })
+        Some(mode.name())
     }
 
     /// The axis that a Softmax or Concat works along, and the rank of its input.

@@ -2,6 +2,7 @@
 
 use super::{Capability, Processor, Rule, ops};
 use crate::error::{CoreError, CoreErrorKind, Result};
+use crate::ir::{PadMode, ResizeMode};
 use crate::plan::Precision;
 
 /// Operators that multiply by weights, by name.
@@ -250,8 +251,8 @@ fn limits(rule: &Rule, place: &str) -> Result<()> {
         );
     }
     let modes = [
-        ("resize_modes", &limits.resize_modes, &["nearest", "linear", "cubic"][..]),
-        ("pad_modes", &limits.pad_modes, &["constant", "reflect", "edge", "wrap"][..]),
+        ("resize_modes", &limits.resize_modes, ResizeMode::NAMES),
+        ("pad_modes", &limits.pad_modes, PadMode::NAMES),
     ];
     for (name, found, allowed) in modes {
         if let Some(mode) = found.iter().flatten().find(|mode| !allowed.contains(&mode.as_str())) {

@@ -2,6 +2,7 @@
 //!
 //! Owns [`IndexOp`] with its attributes, and what the rest of the IR asks about each: name, arity, text form.
 
+use super::op::spelled;
 use super::{PoolAttributes, ReduceOp, ResizeAttributes, ResizeMode};
 
 /// How an update meets the element at its place.
@@ -21,18 +22,13 @@ pub enum ScatterReduction {
     Min,
 }
 
-impl ScatterReduction {
-    /// ONNX's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            ScatterReduction::None => "none",
-            ScatterReduction::Add => "add",
-            ScatterReduction::Mul => "mul",
-            ScatterReduction::Max => "max",
-            ScatterReduction::Min => "min",
-        }
-    }
-}
+spelled!(ScatterReduction {
+    None => "none",
+    Add => "add",
+    Mul => "mul",
+    Max => "max",
+    Min => "min",
+});
 
 /// What is seen outside an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,16 +42,11 @@ pub enum GridPadding {
     Reflection,
 }
 
-impl GridPadding {
-    /// ONNX's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            GridPadding::Zeros => "zeros",
-            GridPadding::Border => "border",
-            GridPadding::Reflection => "reflection",
-        }
-    }
-}
+spelled!(GridPadding {
+    Zeros => "zeros",
+    Border => "border",
+    Reflection => "reflection",
+});
 
 /// Attributes of sampling at the places of a grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -344,7 +335,7 @@ impl IndexOp {
                 push("sorted", sorted.to_string());
             }
             IndexOp::GridSample(grid) => {
-                push("mode", format!("{:?}", grid.mode).to_lowercase());
+                push("mode", grid.mode.name().to_owned());
                 push("padding", grid.padding.name().to_owned());
                 push("align_corners", grid.align_corners.to_string());
             }
@@ -361,7 +352,7 @@ impl IndexOp {
                 push("all", all.to_string());
             }
             IndexOp::Resample(ResampleAttributes { resize, antialias, crop }) => {
-                push("mode", format!("{:?}", resize.mode).to_lowercase());
+                push("mode", resize.mode.name().to_owned());
                 push("coordinates", format!("{:?}", resize.coordinates));
                 push("nearest", format!("{:?}", resize.nearest));
                 push("cubic", super::text::number(resize.cubic));

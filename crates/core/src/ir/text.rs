@@ -251,9 +251,9 @@ impl Writer<'_> {
                 list.push("axis", axis.to_string());
                 list.push_if(!sizes.is_empty(), "sizes", debug(sizes));
             }
-            Op::Pad { mode } => list.push("mode", format!("{mode:?}").to_lowercase()),
+            Op::Pad { mode } => list.push("mode", mode.name().to_owned()),
             Op::Resize(resize) => {
-                list.push("mode", format!("{:?}", resize.mode).to_lowercase());
+                list.push("mode", resize.mode.name().to_owned());
                 list.push("coordinates", format!("{:?}", resize.coordinates));
                 list.push("nearest", format!("{:?}", resize.nearest));
                 list.push("cubic", number(resize.cubic));

@@ -121,11 +121,9 @@ fn op(random: &mut Random) -> Op {
         28 => Op::Gather { axis },
         29 => Op::Expand,
         30 => Op::Tile,
-        31 => Op::Pad {
-            mode: *random.choose(&[PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap]),
-        },
+        31 => Op::Pad { mode: *random.choose(PadMode::ALL) },
         32 => Op::Resize(ResizeAttributes {
-            mode: *random.choose(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]),
+            mode: *random.choose(ResizeMode::ALL),
             coordinates: *random.choose(&[CoordinateMode::HalfPixelSymmetric, CoordinateMode::AlignCorners]),
             nearest: NearestMode::Ceil,
             cubic: f32::INFINITY,
@@ -180,7 +178,7 @@ fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
         11 => IndexOp::ReverseSequence { batch_axis: axis % 3, time_axis: usize::from(flag) },
         12 => IndexOp::Unique { axis: flag.then_some(axis), sorted: axis == 1 },
         13 => IndexOp::GridSample(GridAttributes {
-            mode: *random.choose(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]),
+            mode: *random.choose(ResizeMode::ALL),
             padding: *random.choose(&[GridPadding::Zeros, GridPadding::Border, GridPadding::Reflection]),
             align_corners: flag,
         }),
@@ -194,7 +192,7 @@ fn index(random: &mut Random, axis: usize, flag: bool) -> IndexOp {
         15 => IndexOp::Col2Im { strides, dilations, pads },
         17 => IndexOp::Resample(ResampleAttributes {
             resize: ResizeAttributes {
-                mode: *random.choose(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]),
+                mode: *random.choose(ResizeMode::ALL),
                 coordinates: CoordinateMode::HalfPixel,
                 nearest: NearestMode::Floor,
                 cubic: f32::NAN,

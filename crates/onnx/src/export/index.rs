@@ -3,13 +3,12 @@
 use fewbit_core::ir::{IndexOp, ResizeMode};
 
 use super::operators::pool_attributes;
-use super::{float, int, ints, malformed, text};
-use crate::error::Result;
+use super::{float, int, ints, text};
 use crate::proto::AttributeProto;
 
-pub(super) fn attributes(op: &IndexOp, opset: i64) -> Result<Vec<AttributeProto>> {
+pub(super) fn attributes(op: &IndexOp, opset: i64) -> Vec<AttributeProto> {
     let axis = |axis: usize| int("axis", axis as i64);
-    Ok(match op {
+    match op {
         IndexOp::GatherElements { axis: at } | IndexOp::OneHot { axis: at } => vec![axis(*at)],
         IndexOp::GatherNd { batch_dims } => vec![int("batch_dims", *batch_dims as i64)],
         IndexOp::ScatterElements { axis: at, reduction } => {
@@ -34,12 +33,9 @@ pub(super) fn attributes(op: &IndexOp, opset: i64) -> Result<Vec<AttributeProto>
         IndexOp::GridSample(grid) => {
             // Set 20 gave the modes new names, and images more axes.
             let mode = match (grid.mode, opset) {
-                (ResizeMode::Nearest, _) => "nearest",
                 (ResizeMode::Linear, ..20) => "bilinear",
-                (ResizeMode::Linear, _) => "linear",
                 (ResizeMode::Cubic, ..20) => "bicubic",
-                (ResizeMode::Cubic, _) => "cubic",
-                (mode, _) => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
+                (mode, _) => mode.name(),
             };
             vec![
                 text("mode", mode),
@@ -74,5 +70,5 @@ pub(super) fn attributes(op: &IndexOp, opset: i64) -> Result<Vec<AttributeProto>
         }
         // An operator without attributes.
         _ => vec![],
-    })
+    }
 }

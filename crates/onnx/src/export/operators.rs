@@ -1,7 +1,7 @@
 //! One operator at a time: from the IR's operator to ONNX's node.
 
 use fewbit_core::ir::{
-    Activation, BinaryOp, ConvAttributes, Graph, IndexOp, Node, Op, PadMode, PoolAttributes, Tensor, UnaryOp,
+    Activation, BinaryOp, ConvAttributes, Graph, IndexOp, Node, Op, PoolAttributes, Tensor, UnaryOp,
 };
 
 use super::{Writer, float, index, int, ints, malformed, recurrent, resize, text};
@@ -98,17 +98,8 @@ pub(super) fn write(
             }
             attributes
         }
-        Op::Pad { mode } => vec![text(
-            "mode",
-            match mode {
-                PadMode::Constant => "constant",
-                PadMode::Reflect => "reflect",
-                PadMode::Edge => "edge",
-                PadMode::Wrap => "wrap",
-                mode => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
-            },
-        )],
-        Op::Resize(resize) => resize::attributes(*resize)?,
+        Op::Pad { mode } => vec![text("mode", mode.name())],
+        Op::Resize(resize) => resize::attributes(*resize),
         Op::DepthToSpace { block, crd } => {
             vec![int("blocksize", *block as i64), text("mode", if *crd { "CRD" } else { "DCR" })]
         }
@@ -144,7 +135,7 @@ pub(super) fn write(
             if let IndexOp::ReduceBy { op, .. } = op {
                 op.name().clone_into(&mut kind);
             }
-            index::attributes(op, writer.opset)?
+            index::attributes(op, writer.opset)
         }
         Op::Recurrent(layer) => recurrent::attributes(layer)?,
         Op::Binary { op: BinaryOp::Fmod, .. } => vec![int("fmod", 1)],

@@ -1,46 +1,23 @@
 //! Attributes of Resize.
 
-use fewbit_core::ir::{
-    CoordinateMode, Graph, NearestMode, Node, ResampleAttributes, ResizeAttributes, ResizeMode, Tensor,
-};
+use fewbit_core::ir::{Graph, Node, ResampleAttributes, ResizeAttributes, Tensor};
 
 use super::{Writer, float, int, ints, malformed, text};
 use crate::error::{OnnxError, OnnxErrorKind, Result};
 use crate::proto::AttributeProto;
 
-pub(super) fn attributes(resize: ResizeAttributes) -> Result<Vec<AttributeProto>> {
-    let coordinates = match resize.coordinates {
-        CoordinateMode::HalfPixel => "half_pixel",
-        CoordinateMode::PytorchHalfPixel => "pytorch_half_pixel",
-        CoordinateMode::AlignCorners => "align_corners",
-        CoordinateMode::Asymmetric => "asymmetric",
-        CoordinateMode::HalfPixelSymmetric => "half_pixel_symmetric",
-        mode => return Err(malformed(format!("expected known coordinates, found {mode:?}"))),
-    };
-    sampling(resize, coordinates)
+pub(super) fn attributes(resize: ResizeAttributes) -> Vec<AttributeProto> {
+    sampling(resize, resize.coordinates.name())
 }
 
-fn sampling(resize: ResizeAttributes, coordinates: &str) -> Result<Vec<AttributeProto>> {
-    let mode = match resize.mode {
-        ResizeMode::Nearest => "nearest",
-        ResizeMode::Linear => "linear",
-        ResizeMode::Cubic => "cubic",
-        mode => return Err(malformed(format!("expected a known mode, found {mode:?}"))),
-    };
-    let nearest = match resize.nearest {
-        NearestMode::RoundPreferFloor => "round_prefer_floor",
-        NearestMode::RoundPreferCeil => "round_prefer_ceil",
-        NearestMode::Floor => "floor",
-        NearestMode::Ceil => "ceil",
-        mode => return Err(malformed(format!("expected a known rounding, found {mode:?}"))),
-    };
-    Ok(vec![
-        text("mode", mode),
+fn sampling(resize: ResizeAttributes, coordinates: &str) -> Vec<AttributeProto> {
+    vec![
+        text("mode", resize.mode.name()),
         text("coordinate_transformation_mode", coordinates),
-        text("nearest_mode", nearest),
+        text("nearest_mode", resize.nearest.name()),
         float("cubic_coeff_a", resize.cubic),
         int("exclude_outside", i64::from(resize.exclude_outside)),
-    ])
+    ]
 }
 
 /// The attributes of a resize with more to it; takes out inputs that attributes stand for.
@@ -52,11 +29,11 @@ pub(super) fn resample(
 ) -> Result<Vec<AttributeProto>> {
     let mut list = match resample.crop {
         Some(outside) => {
-            let mut list = sampling(resample.resize, "tf_crop_and_resize")?;
+            let mut list = sampling(resample.resize, "tf_crop_and_resize");
             list.push(float("extrapolation_value", outside));
             list
         }
-        None => attributes(resample.resize)?,
+        None => attributes(resample.resize),
     };
     if resample.antialias {
         list.push(int("antialias", 1));

@@ -450,13 +450,9 @@ impl Site<'_, '_> {
 
     fn pad(&mut self) -> Result<Op> {
         let a = self.attributes;
-        let mode = match a.text("mode", "constant") {
-            "constant" => PadMode::Constant,
-            "reflect" => PadMode::Reflect,
-            "edge" => PadMode::Edge,
-            "wrap" => PadMode::Wrap,
-            other => return Err(a.fail(format!("expects a known mode, found `{other}`"))),
-        };
+        let name = a.text("mode", "constant");
+        let mode =
+            PadMode::named(name).ok_or_else(|| a.fail(format!("expects a known mode, found `{name}`")))?;
         if let Some(pads) = a.ints("pads") {
             self.push_ints("pads", pads)?;
             let value = a.float("value", 0.0);

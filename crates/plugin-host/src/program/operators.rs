@@ -1,9 +1,6 @@
 //! One operator at a time: its name, domain and attributes as `docs/vendor/operators.md` lists them.
 
-use fewbit_core::ir::{
-    BinaryOp, ConvAttributes, CoordinateMode, Graph, NearestMode, Node, Op, PadMode, PoolAttributes,
-    ResizeMode, UnaryOp,
-};
+use fewbit_core::ir::{BinaryOp, ConvAttributes, Graph, Node, Op, PoolAttributes, UnaryOp};
 
 use super::{Attribute, Items, is_table};
 
@@ -95,47 +92,11 @@ fn attributes(op: &Op, outputs: usize) -> Option<Vec<Attribute>> {
         // Pieces whose sizes the node leaves open depend on the extent: such a node stays on the host.
         Op::Split { sizes, .. } if sizes.len() != outputs => return None,
         Op::Split { axis, sizes } => vec![int("axis", *axis), ints("split", sizes)],
-        Op::Pad { mode } => vec![text(
-            "mode",
-            match mode {
-                PadMode::Constant => "constant",
-                PadMode::Reflect => "reflect",
-                PadMode::Edge => "edge",
-                PadMode::Wrap => "wrap",
-                _ => return None,
-            },
-        )],
+        Op::Pad { mode } => vec![text("mode", mode.name())],
         Op::Resize(resize) => vec![
-            text(
-                "mode",
-                match resize.mode {
-                    ResizeMode::Nearest => "nearest",
-                    ResizeMode::Linear => "linear",
-                    ResizeMode::Cubic => "cubic",
-                    _ => return None,
-                },
-            ),
-            text(
-                "coordinate_transformation_mode",
-                match resize.coordinates {
-                    CoordinateMode::HalfPixel => "half_pixel",
-                    CoordinateMode::PytorchHalfPixel => "pytorch_half_pixel",
-                    CoordinateMode::AlignCorners => "align_corners",
-                    CoordinateMode::Asymmetric => "asymmetric",
-                    CoordinateMode::HalfPixelSymmetric => "half_pixel_symmetric",
-                    _ => return None,
-                },
-            ),
-            text(
-                "nearest_mode",
-                match resize.nearest {
-                    NearestMode::RoundPreferFloor => "round_prefer_floor",
-                    NearestMode::RoundPreferCeil => "round_prefer_ceil",
-                    NearestMode::Floor => "floor",
-                    NearestMode::Ceil => "ceil",
-                    _ => return None,
-                },
-            ),
+            text("mode", resize.mode.name()),
+            text("coordinate_transformation_mode", resize.coordinates.name()),
+            text("nearest_mode", resize.nearest.name()),
             float("cubic_coeff_a", resize.cubic),
             flag("exclude_outside", resize.exclude_outside),
         ],

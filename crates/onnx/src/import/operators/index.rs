@@ -96,16 +96,15 @@ impl Site<'_, '_> {
         Ok(IndexOp::GridSample(GridAttributes {
             // Set 20 gave two modes new names.
             mode: match a.text("mode", "linear") {
-                "linear" | "bilinear" => ResizeMode::Linear,
-                "nearest" => ResizeMode::Nearest,
-                "cubic" | "bicubic" => ResizeMode::Cubic,
-                other => return Err(a.fail(format!("expects a known mode, found `{other}`"))),
+                "bilinear" => ResizeMode::Linear,
+                "bicubic" => ResizeMode::Cubic,
+                name => ResizeMode::named(name)
+                    .ok_or_else(|| a.fail(format!("expects a known mode, found `{name}`")))?,
             },
-            padding: match a.text("padding_mode", "zeros") {
-                "zeros" => GridPadding::Zeros,
-                "border" => GridPadding::Border,
-                "reflection" => GridPadding::Reflection,
-                other => return Err(a.fail(format!("expects a known padding, found `{other}`"))),
+            padding: {
+                let name = a.text("padding_mode", "zeros");
+                GridPadding::named(name)
+                    .ok_or_else(|| a.fail(format!("expects a known padding, found `{name}`")))?
             },
             align_corners: a.flag("align_corners", false),
         }))
@@ -139,14 +138,9 @@ impl Site<'_, '_> {
     }
 
     pub(super) fn scatter_reduction(&self) -> Result<ScatterReduction> {
-        Ok(match self.attributes.text("reduction", "none") {
-            "none" => ScatterReduction::None,
-            "add" => ScatterReduction::Add,
-            "mul" => ScatterReduction::Mul,
-            "max" => ScatterReduction::Max,
-            "min" => ScatterReduction::Min,
-            other => return Err(self.attributes.fail(format!("expects a known reduction, found `{other}`"))),
-        })
+        let name = self.attributes.text("reduction", "none");
+        ScatterReduction::named(name)
+            .ok_or_else(|| self.attributes.fail(format!("expects a known reduction, found `{name}`")))
     }
 
     /// Some exporters give empty tensors for optional numbers they leave out.

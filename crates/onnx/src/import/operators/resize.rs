@@ -23,10 +23,9 @@ impl Site<'_, '_> {
     pub(super) fn resize(&mut self, upsample: bool) -> Result<Op> {
         let a = self.attributes;
         let mode = match a.text("mode", "nearest") {
-            "nearest" => ResizeMode::Nearest,
-            "linear" | "bilinear" => ResizeMode::Linear,
-            "cubic" => ResizeMode::Cubic,
-            other => return Err(a.fail(format!("expects a known mode, found `{other}`"))),
+            "bilinear" => ResizeMode::Linear,
+            name => ResizeMode::named(name)
+                .ok_or_else(|| a.fail(format!("expects a known mode, found `{name}`")))?,
         };
         // Sets before 11 know scales only, and the coordinates of their time.
         let old = upsample || self.importer.opset < 11;
@@ -41,30 +40,23 @@ impl Site<'_, '_> {
         }
         let (coordinates, crops) = match a.text("coordinate_transformation_mode", "half_pixel") {
             _ if old => (CoordinateMode::Asymmetric, false),
-            "half_pixel" => (CoordinateMode::HalfPixel, false),
-            "pytorch_half_pixel" => (CoordinateMode::PytorchHalfPixel, false),
-            "align_corners" => (CoordinateMode::AlignCorners, false),
-            "asymmetric" => (CoordinateMode::Asymmetric, false),
-            "half_pixel_symmetric" => (CoordinateMode::HalfPixelSymmetric, false),
             "tf_crop_and_resize" => (CoordinateMode::AlignCorners, true),
-            other => {
-                return Err(a.lacks(format!(
-                    "coordinate_transformation_mode {other}; half_pixel, pytorch_half_pixel, align_corners, \
-                     asymmetric, half_pixel_symmetric and tf_crop_and_resize are supported"
-                )));
-            }
+            name => match CoordinateMode::named(name) {
+                Some(mode) => (mode, false),
+                None => {
+                    return Err(a.lacks(format!(
+                        "coordinate_transformation_mode {name}; {} and tf_crop_and_resize are supported",
+                        CoordinateMode::NAMES.join(", ")
+                    )));
+                }
+            },
         };
         let nearest = match a.text("nearest_mode", "round_prefer_floor") {
             _ if old => NearestMode::Floor,
-            "round_prefer_floor" => NearestMode::RoundPreferFloor,
-            "round_prefer_ceil" => NearestMode::RoundPreferCeil,
-            "floor" => NearestMode::Floor,
-            "ceil" => NearestMode::Ceil,
-            other => {
-                return Err(a.lacks(format!(
-                    "nearest_mode {other}; round_prefer_floor, round_prefer_ceil, floor and ceil are supported"
-                )));
-            }
+            name => NearestMode::named(name).ok_or_else(|| {
+                let known = NearestMode::NAMES.join(", ");
+                a.lacks(format!("nearest_mode {name}; {known} are supported"))
+            })?,
         };
         let resize = ResizeAttributes {
             mode,
