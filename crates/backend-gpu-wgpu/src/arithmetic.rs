@@ -71,6 +71,7 @@ pub(crate) fn is_exact(opened: &std::sync::Arc<Opened>) -> Result<bool> {
         constants: vec![Constant { bytes }],
         inputs: Vec::new(),
         outputs: vec![Port { place: Arg::Tensor(0), bytes: length }],
+        checks: Vec::new(),
         nodes: vec!["arithmetic".to_owned()],
     };
     let found = crate::execute::run_once(std::sync::Arc::clone(opened), plan, length)?;

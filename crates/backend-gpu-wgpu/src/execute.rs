@@ -60,6 +60,7 @@ pub(crate) struct GpuExecutable {
     memory: Memory,
     ports_in: Vec<Option<Port>>,
     ports_out: Vec<Port>,
+    checks: Vec<(usize, usize)>,
     nodes: Vec<String>,
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
@@ -149,6 +150,7 @@ impl GpuExecutable {
             memory,
             ports_in: plan.inputs,
             ports_out: plan.outputs,
+            checks: plan.checks,
             nodes: plan.nodes,
             inputs,
             outputs,
@@ -402,6 +404,9 @@ impl Context for GpuContext {
     fn run(&mut self, inputs: &[Tensor], outputs: &mut [Tensor]) -> Result<()> {
         check("input", &self.executable.inputs, inputs)?;
         check("output", &self.executable.outputs, outputs)?;
+        for &(input, extent) in &self.executable.checks {
+            check_indices(&self.executable.inputs[input], &inputs[input], extent)?;
+        }
         Ok(self.run_on_device(inputs, outputs)?)
     }
 
@@ -442,6 +447,26 @@ fn check(what: &str, specs: &[TensorSpec], tensors: &[Tensor]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether every element of an input is an index: a kernel cannot say that one is not.
+fn check_indices(spec: &TensorSpec, tensor: &Tensor, extent: usize) -> Result<()> {
+    let limit = extent as i64;
+    let wrong = match tensor.dtype() {
+        DType::I64 => {
+            tensor.as_slice::<i64>()?.iter().copied().find(|index| !(-limit..limit).contains(index))
+        }
+        DType::I32 => {
+            let wide = tensor.as_slice::<i32>()?.iter().map(|&index| i64::from(index));
+            wide.into_iter().find(|index| !(-limit..limit).contains(index))
+        }
+        _ => None,
+    };
+    let Some(index) = wrong else { return Ok(()) };
+    Err(CoreError::new(
+        CoreErrorKind::Tensor,
+        format!("expected indices from -{extent} to below {extent} in `{}`, found {index}", spec.name),
+    ))
 }
 
 /// Runs a plan without inputs once, and gives the bytes of its one output.

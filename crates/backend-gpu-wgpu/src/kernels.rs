@@ -11,6 +11,7 @@
 mod element;
 mod matrices;
 mod moving;
+mod picking;
 mod pool;
 mod product;
 mod resize;

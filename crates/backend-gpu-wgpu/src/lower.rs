@@ -210,6 +210,10 @@ impl<'g> Lowering<'g> {
             Op::Transpose { perm } => self.transpose(node, perm),
             Op::Concat { axis } => self.concat(node, *axis),
             Op::Split { axis, .. } => self.split(node, *axis),
+            Op::Slice => self.slice(node),
+            Op::Expand => self.expand(node),
+            Op::Gather { axis } => self.gather(node, *axis),
+            Op::Cast { .. } => self.cast(node),
             Op::DepthToSpace { block, crd } => self.depth_to_space(node, *block, *crd),
             Op::SpaceToDepth { block } => self.space_to_depth(node, *block),
             op => refused(reasons::OP, format!("no kernel computes {}", op.kind())),
@@ -282,6 +286,11 @@ impl<'g> Lowering<'g> {
             return refused(reasons::RANGE, format!("`{}` has scale {scale}, zero {zero_point}", value.name));
         }
         Ok(codes)
+    }
+
+    /// Asks for the indices of an input to be checked before every run.
+    pub(crate) fn check_indices(&mut self, input: usize, extent: usize) {
+        self.plan.checks.push((input, extent));
     }
 
     // ---- memory
@@ -407,7 +416,7 @@ impl<'g> Lowering<'g> {
         let to = self.tensor(new.quads(shape), width)?;
         let strides = old.strides(shape).into_iter().map(|stride| stride as i64).collect::<Vec<_>>();
         let walk = kernels::Walk::new(new, shape, &[&strides]);
-        self.launch_move(from, to, width, &walk, 0);
+        self.launch_move(from, to, width, &walk, 0)?;
         Ok(Arg::Tensor(to))
     }
 }

@@ -107,6 +107,8 @@ pub(crate) struct Plan {
     pub(crate) inputs: Vec<Option<Port>>,
     /// Per output of the program.
     pub(crate) outputs: Vec<Port>,
+    /// Inputs whose elements are indices, and of how many elements.
+    pub(crate) checks: Vec<(usize, usize)>,
     /// Names of the nodes, in order.
     pub(crate) nodes: Vec<String>,
 }

@@ -1,4 +1,4 @@
-// Mean of the elements at `offsets` from where a walk leads: any axes.
+// Mean or sum of the elements at `offsets` from where a walk leads: any axes.
 
 struct Params {
   walk: Walk,

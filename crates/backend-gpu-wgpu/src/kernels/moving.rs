@@ -61,8 +61,19 @@ fn everywhere(walk: &Walk, base: i64) -> Vec<u32> {
 
 impl<'g> Lowering<'g> {
     /// Launches what moves elements of `from` to where a walk over `to` finds them.
-    pub(crate) fn launch_move(&mut self, from: Arg, to: usize, width: usize, walk: &Walk, base: i64) {
+    pub(crate) fn launch_move(
+        &mut self,
+        from: Arg,
+        to: usize,
+        width: usize,
+        walk: &Walk,
+        base: i64,
+    ) -> Result<()> {
+        if width == 8 {
+            return refused(reasons::TYPE, "kernels move elements of 1 and 4 bytes");
+        }
         self.launch_quads(moving(width, false, false), vec![from], to, everywhere(walk, base), walk.quads());
+        Ok(())
     }
 
     /// Operators whose output is the input's elements in their order: no launch, unless the layout must change.
@@ -110,8 +121,7 @@ impl<'g> Lowering<'g> {
             return Ok(());
         }
         let to = self.output(node, Layout::Rows)?;
-        self.launch_move(from, to, width, &Walk::new(Layout::Rows, &extents, &[&strides]), 0);
-        Ok(())
+        self.launch_move(from, to, width, &Walk::new(Layout::Rows, &extents, &[&strides]), 0)
     }
 
     pub(crate) fn depth_to_space(&mut self, node: &'g Node, block: usize, crd: bool) -> Result<()> {
@@ -164,8 +174,7 @@ impl<'g> Lowering<'g> {
             width,
             &Walk::new(Layout::Rows, &perm.map(|axis| six[axis]), &[&strides]),
             0,
-        );
-        Ok(())
+        )
     }
 
     /// Pieces along an axis, each a walk over part of the input.
@@ -191,7 +200,7 @@ impl<'g> Lowering<'g> {
             let to = self.tensor(layout.quads(&extents), width)?;
             self.put(output, layout, Arg::Tensor(to));
             let walk = Walk::new(layout, &extents, &[&own]);
-            self.launch_move(from, to, width, &walk, at as i64 * own[axis]);
+            self.launch_move(from, to, width, &walk, at as i64 * own[axis])?;
             at += extents[axis];
         }
         Ok(())

@@ -111,16 +111,17 @@ impl<'g> Lowering<'g> {
         Ok(())
     }
 
-    /// `GlobalAveragePool` and `ReduceMean`.
+    /// `GlobalAveragePool`, `ReduceMean`, and sums of floats.
     pub(crate) fn mean(&mut self, node: &'g Node) -> Result<()> {
         let ((id, x), (_, y)) = (self.input(node, 0)?, self.out(node)?);
         let shape = extents_of(x)?;
         let rank = shape.len();
-        let (axes, keep) = match &node.op {
-            Op::Reduce { op: ReduceOp::Mean, axes, keep_dims } => (axes.clone(), *keep_dims),
-            Op::GlobalAveragePool if rank >= 3 => ((2..rank).collect(), true),
-            _ => return refused(reasons::OP, "kernels reduce by the mean"),
+        let (op, axes, keep) = match &node.op {
+            Op::Reduce { op, axes, keep_dims } => (*op, axes.clone(), *keep_dims),
+            Op::GlobalAveragePool if rank >= 3 => (ReduceOp::Mean, (2..rank).collect(), true),
+            _ => return refused(reasons::RANK, "kernels average over at least one spatial axis"),
         };
+        let mean = op == ReduceOp::Mean;
         if axes.iter().any(|&axis| axis >= rank) {
             return refused(reasons::AXIS, format!("axes {axes:?} of {rank} dimensions"));
         }
@@ -135,6 +136,9 @@ impl<'g> Lowering<'g> {
             return refused(reasons::DIM, format!("a mean of {count} elements"));
         }
         let codes = self.pooled(node)?;
+        let Some((load, end)) = reduction(op).filter(|_| mean || codes.is_none()) else {
+            return refused(reasons::OP, format!("no kernel reduces by {op:?} here"));
+        };
         let (ratio, numbers) = match codes {
             Some((x, y)) => (
                 usable(mean_multiplier(x, count, y))?,
@@ -150,7 +154,7 @@ impl<'g> Lowering<'g> {
         let numbers = numbers.f(&[ratio]).done();
         let suffix = if codes.is_some() { "codes" } else { "f32" };
         let layout = self.layout(id);
-        if layout == Layout::Channels && keep && axes.iter().copied().eq(2..rank) {
+        if mean && layout == Layout::Channels && keep && axes.iter().copied().eq(2..rank) {
             let from = self.want(id, layout)?;
             let to = self.output(node, layout)?;
             let quads = shape[1].div_ceil(4);
@@ -201,15 +205,28 @@ impl<'g> Lowering<'g> {
                 ("OUT", "vec4<f32>"),
                 ("SUM", "vec4<f32>"),
                 ("PART", "f32"),
-                ("LOAD", "x[at]"),
-                ("END", END_REALS),
+                ("LOAD", load),
+                ("END", end),
             ]
         };
-        let shader = shader(&format!("mean_walk_{suffix}"), MEAN_WALK, &values);
+        let name = format!("{}_walk_{suffix}", format!("{op:?}").to_lowercase());
+        let shader = shader(&name, MEAN_WALK, &values);
         let params = walk.params().u(&[count]).bits(&numbers).done();
         self.launch_quads(shader, vec![from, offsets], to, params, walk.quads());
         Ok(())
     }
+}
+
+/// What is summed of an element, and what becomes of the sum.
+fn reduction(op: ReduceOp) -> Option<(&'static str, &'static str)> {
+    Some(match op {
+        ReduceOp::Mean => ("x[at]", END_REALS),
+        ReduceOp::Sum => ("x[at]", "y[quad] = sum;"),
+        ReduceOp::L1 => ("abs(x[at])", "y[quad] = sum;"),
+        ReduceOp::L2 => ("x[at] * x[at]", "y[quad] = sqrt(sum);"),
+        ReduceOp::SumSquare => ("x[at] * x[at]", "y[quad] = sum;"),
+        _ => return None,
+    })
 }
 
 const END_CODES: &str = "let real = vec4<f32>(sum) * g.ratio;

@@ -24,11 +24,12 @@ pub(crate) fn extents_of(value: &Value) -> Result<Vec<usize>> {
     }
 }
 
-/// Bytes of an element: 1 or 4.
+/// Bytes of an element: 1, 4 or 8.
 pub(crate) fn width_of(value: &Value) -> Result<usize> {
     match value.dtype {
         Some(DType::I8 | DType::U8 | DType::Bool) => Ok(1),
         Some(DType::F32 | DType::I32 | DType::U32) => Ok(4),
+        Some(DType::I64 | DType::U64) => Ok(8),
         Some(other) => refused(reasons::TYPE, format!("`{}` is {other}", value.name)),
         None => refused(reasons::TYPE, format!("`{}` has no known type", value.name)),
     }

@@ -442,3 +442,134 @@ fn contexts_of_one_executable_run_at_once() {
         });
     }
 }
+
+/// The model of the quickstart, whole: the CPU's codes to the bit.
+#[test]
+fn the_digits_are_those_of_the_processor() {
+    for device in devices() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/digits/digits.onnx");
+        let options = fewbit_onnx::ImportOptions::fixed([].into(), Some(1));
+        let mut graph = fewbit_onnx::open(path.as_ref(), &options).unwrap();
+        infer::infer(&mut graph).unwrap();
+        fewbit_core::pass::optimize(&mut graph, &mut |_, _, _| {}).unwrap();
+        for dtype in [DType::U8, DType::I8] {
+            let program = quantized(&graph, dtype, 7);
+            let cpu = fewbit_backend_cpu::CpuBackend::new().device();
+            let options = CompileOptions::threads(1);
+            let (here, there) =
+                (device.compile(&program, &options).unwrap(), cpu.compile(&program, &options).unwrap());
+            for seed in 0..20 {
+                let given = inputs(&program, seed);
+                assert_eq!(run(&here, &given), run(&there, &given), "seed {seed}");
+            }
+        }
+    }
+}
+
+/// Whatever grows with every run: more than the allocators' noise would be a leak.
+#[test]
+fn runs_leave_nothing_behind() {
+    for device in devices().into_iter().take(1) {
+        let program = quantized(&convolutions(5), DType::U8, 5);
+        let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
+        let given = inputs(&program, 5);
+        let mut context = Arc::clone(&executable).context().unwrap();
+        let mut outputs: Vec<Tensor> = executable
+            .outputs()
+            .iter()
+            .map(|spec| Tensor::zeros(spec.dtype, &spec.extents).unwrap())
+            .collect();
+        let mut repeat = |runs: usize| {
+            for _ in 0..runs {
+                context.run(&given, &mut outputs).unwrap();
+            }
+        };
+        // How many runs are counted: 10,000 with `FEWBIT_LEAK_RUNS=10000`, as docs/design/wgpu.md says.
+        let runs = std::env::var("FEWBIT_LEAK_RUNS").map_or(300, |text| text.parse().unwrap());
+        repeat(100);
+        let Some(before) = resident() else {
+            fewbit_testing::skip!("the system does not tell what is resident")
+        };
+        repeat(runs);
+        let grown = resident().unwrap().saturating_sub(before);
+        say(&format!("{runs} runs: {grown} bytes more resident"));
+        // Other tests run beside this one: 16 MiB of noise, which a leak of 2 KiB a run passes in 10,000 runs.
+        assert!(grown < 16 << 20, "{runs} runs grew by {grown} bytes");
+        for _ in 0..runs / 10 {
+            drop(Arc::clone(&executable).context().unwrap());
+        }
+        let grown = resident().unwrap().saturating_sub(before);
+        assert!(grown < 32 << 20, "{} contexts grew by {grown} bytes", runs / 10);
+    }
+}
+
+/// Bytes of this process in memory.
+fn resident() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+/// Ranges, broadcasts, sums and rows by index; indices that are none are an error, not what happens to lie there.
+#[test]
+fn what_is_picked_is_what_the_reference_picks() {
+    for device in devices() {
+        for seed in 0..12 {
+            let mut builder = ModelBuilder::new("picking", seed);
+            let (rows, width) = (pick(&mut builder, 5, 9), pick(&mut builder, 3, 11));
+            let words = builder.random().normals(&[rows, width], 1.0);
+            let words = builder.constant("words", words);
+            let numbers = |builder: &mut ModelBuilder, name: &str, values: &[i64]| {
+                builder.constant(name, Tensor::from_slice(&[values.len()], values).unwrap())
+            };
+            let tokens = pick(&mut builder, 2, 7);
+            let indices: Vec<i64> =
+                (0..tokens).map(|_| builder.random().integer(-(rows as i64), rows as i64 - 1)).collect();
+            let indices = numbers(&mut builder, "indices", &indices);
+            let x = builder.input("x", &[2, tokens, width]);
+            let chosen = builder.op("chosen", Op::Gather { axis: 0 }, &[words, indices]);
+            let sum = builder.add(x, chosen);
+            let (from, step) = if seed % 2 == 0 { (1, 1) } else { (-1, -2) };
+            let starts = numbers(&mut builder, "starts", &[0, from]);
+            let ends = numbers(&mut builder, "ends", &[1, if step < 0 { i64::MIN + 1 } else { i64::MAX }]);
+            let axes = numbers(&mut builder, "axes", &[0, -1]);
+            let steps = numbers(&mut builder, "steps", &[1, step]);
+            let part = builder.op("part", Op::Slice, &[sum, starts, ends, axes, steps]);
+            let shape = numbers(&mut builder, "shape", &[3, 1, 1]);
+            let wide = builder.op("wide", Op::Expand, &[part, shape]);
+            let mut outputs = vec![wide];
+            for op in [ReduceOp::Sum, ReduceOp::L1, ReduceOp::L2, ReduceOp::SumSquare, ReduceOp::Mean] {
+                let reduce = Op::Reduce { op, axes: vec![1], keep_dims: seed % 3 == 0 };
+                outputs.push(builder.op("reduced", reduce, &[sum]));
+            }
+            let graph = builder.finish(&outputs);
+            close(&*device, &graph, seed, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn indices_of_a_run_are_checked() {
+    for device in devices() {
+        let mut graph = Graph::new("embedding");
+        let words = Tensor::from_slice(&[4, 3], &(0..12).map(|at| at as f32).collect::<Vec<_>>()).unwrap();
+        let words = graph.add_constant("words", words);
+        let ids = graph.add_input("ids", DType::I64, fewbit_core::ir::Shape::fixed(&[3]));
+        let y = graph.add_op("chosen", Op::Gather { axis: 0 }, &[words, ids]);
+        let mask = graph.add_op("mask", Op::Cast { to: DType::F32 }, &[ids]);
+        graph.outputs = vec![y, mask];
+        infer::infer(&mut graph).unwrap();
+        let executable = device.compile(&graph, &CompileOptions::threads(1)).unwrap();
+        let given = [Tensor::from_slice(&[3], &[2i64, -4, 3]).unwrap()];
+        let found = run(&executable, &given);
+        assert_eq!(found, Interpreter::new(&graph).unwrap().run(&given).unwrap());
+        let mut context = Arc::clone(&executable).context().unwrap();
+        let mut outputs = found.clone();
+        for wrong in [4i64, -5, i64::MAX, 1 << 32] {
+            let given = [Tensor::from_slice(&[3], &[0, wrong, 0]).unwrap()];
+            let error = context.run(&given, &mut outputs).unwrap_err();
+            assert!(error.to_string().contains("expected indices from -4 to below 4"), "{error}");
+            assert_eq!(outputs, found, "outputs are untouched");
+        }
+    }
+}
