@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fewbit-core", &[]),
     ("fewbit-kernels", &[]),
     ("fewbit-onnx", &["fewbit-core"]),
+    ("fewbit-tflite", &["fewbit-core"]),
     ("fewbit-calibrate", &["fewbit-core"]),
     ("fewbit-report", &["fewbit-core", "fewbit-calibrate"]),
     ("fewbit-runtime", &["fewbit-core"]),
@@ -31,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "fewbit-core",
             "fewbit-onnx",
+            "fewbit-tflite",
             "fewbit-calibrate",
             "fewbit-report",
             "fewbit-runtime",

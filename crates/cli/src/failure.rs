@@ -7,6 +7,7 @@ use fewbit_calibrate::CalibrateError;
 use fewbit_core::{CoreError, CoreErrorKind};
 use fewbit_onnx::OnnxError;
 use fewbit_plugin_host::PluginError;
+use fewbit_tflite::TfliteError;
 
 /// The codes of this crate's own messages.
 pub(crate) mod codes {
@@ -118,6 +119,8 @@ fn look_up(error: &anyhow::Error) -> Told {
             let exit = if failed { EXIT_ENVIRONMENT } else { EXIT_USAGE };
             (error.code(), own(error.place()), own(error.remedy()), exit)
         } else if let Some(error) = cause.downcast_ref::<OnnxError>() {
+            (error.code(), own(error.node_path()), own(error.help()), EXIT_USAGE)
+        } else if let Some(error) = cause.downcast_ref::<TfliteError>() {
             (error.code(), own(error.node_path()), own(error.help()), EXIT_USAGE)
         } else if let Some(error) = cause.downcast_ref::<PluginError>() {
             (error.code(), own(error.place()), own(error.remedy()), EXIT_ENVIRONMENT)

@@ -10,6 +10,7 @@ use fewbit_core::capability::reasons;
 use fewbit_core::diag::{Entry, nearest};
 use fewbit_onnx::OnnxErrorKind;
 use fewbit_plugin_host::PluginErrorKind;
+use fewbit_tflite::TfliteErrorKind;
 use serde::Serialize;
 
 use crate::args::{Explain, Format};
@@ -51,6 +52,7 @@ fn all() -> Vec<Explained> {
         (Kind::Error, codes::ALL),
         (Kind::Error, CoreErrorKind::CODES),
         (Kind::Error, OnnxErrorKind::CODES),
+        (Kind::Error, TfliteErrorKind::CODES),
         (Kind::Error, CalibrateErrorKind::CODES),
         (Kind::Error, PluginErrorKind::CODES),
         (Kind::Reason, reasons::ALL),

@@ -10,6 +10,7 @@ use fewbit_core::lower::lower;
 use fewbit_core::plan::{self, Origin, Plan};
 use fewbit_core::quant::{Ranges, Scheme};
 use fewbit_onnx::ExportOptions;
+use fewbit_tflite::Port;
 use serde::Serialize;
 
 use crate::args::{Format, Quantize};
@@ -33,8 +34,17 @@ struct Document {
     emulated: usize,
     seconds: f64,
     peak_memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<Interface>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<LayerSqnr>,
+}
+
+/// What a TFLite file takes and gives, which is not what the model does: codes, and channels last.
+#[derive(Serialize)]
+struct Interface {
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
 }
 
 pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Result<Answer> {
@@ -49,9 +59,10 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
         eprintln!("nothing was written: the model cannot be deployed on {}", plan.target.name);
         return Ok(Answer::No);
     }
-    if target.capability.artifact.format == ArtifactFormat::Tflite {
+    let tflite = arguments.output.extension().is_some_and(|extension| extension == "tflite");
+    if !tflite && target.capability.artifact.format == ArtifactFormat::Tflite {
         eprintln!(
-            "note: the tools of {} take TFLite, which this version does not write; the ONNX model computes the same",
+            "note: the tools of {} take TFLite: give the output a name that ends with .tflite",
             plan.target.name
         );
     }
@@ -62,7 +73,13 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
         ("fewbit.strategy".to_owned(), plan.strategy.to_string()),
         ("fewbit.float_model".to_owned(), model.hash.clone()),
     ];
-    let bytes = fewbit_onnx::export(&program, &ExportOptions::with_metadata(metadata))?;
+    let (bytes, ports) = if tflite {
+        let options = fewbit_tflite::ExportOptions::with_metadata(metadata);
+        let exported = fewbit_tflite::export(&program, &options)?;
+        (exported.bytes, Some(Interface { inputs: exported.inputs, outputs: exported.outputs }))
+    } else {
+        (fewbit_onnx::export(&program, &ExportOptions::with_metadata(metadata))?, None)
+    };
     let layers = layers(arguments, &model, &program, config)?;
     let plan_path = arguments.output.with_extension("plan.json");
     let written = bytes.len();
@@ -80,6 +97,7 @@ pub(crate) fn run(arguments: &Quantize, format: Format, config: &Config) -> Resu
         emulated: plan.totals.emulated,
         seconds: start.elapsed().as_secs_f64(),
         peak_memory_bytes: fewbit_runtime::peak_memory_bytes(),
+        interface: ports,
         layers,
     };
     output::print(format, &document, || render(&plan, &document))?;
@@ -164,11 +182,31 @@ fn render(plan: &Plan, document: &Document) -> String {
         document.output.display(),
         document.plan.display(),
     ));
+    if let Some(interface) = &document.interface {
+        for (verb, ports) in [("takes", &interface.inputs), ("gives", &interface.outputs)] {
+            for port in ports {
+                text.push_str(&format!("\n{verb} {}", described(port)));
+            }
+        }
+    }
     if !document.layers.is_empty() {
         let rows =
             document.layers.iter().map(|layer| vec![layer.value.clone(), format!("{:.1}", layer.sqnr_db)]);
         text.push_str("\n\n");
         text.push_str(&fewbit_report::table(&["value", "SQNR dB"], rows));
+    }
+    text
+}
+
+/// An input or output of a TFLite file in words.
+fn described(port: &Port) -> String {
+    let extents: Vec<String> = port.extents.iter().map(ToString::to_string).collect();
+    let mut text = format!("{}: {} [{}]", port.name, port.dtype, extents.join(", "));
+    if port.channels_last {
+        text.push_str(", channels last");
+    }
+    if let Some((scale, zero)) = port.quant {
+        text.push_str(&format!(", number = {scale} * (code - {zero})"));
     }
     text
 }

@@ -120,6 +120,31 @@ fn from_the_float_model_to_figures_of_the_quantized_one() {
 }
 
 #[test]
+fn a_name_that_ends_with_tflite_makes_a_file_for_microcontrollers() {
+    let folder = Folder::new();
+    let (model, data) = (digits("digits.onnx"), digits("calibration"));
+    let out = folder.path("digits.tflite");
+    let made = json(
+        &[
+            &["quantize", &model, "--target", "ethos-u65-256", "--data", &data][..],
+            &PREPROCESS,
+            &["-o", &out],
+        ]
+        .concat(),
+        0,
+    );
+    assert_eq!(folder.names(), ["digits.plan.json", "digits.tflite"]);
+    let file = std::fs::read(&out).expect("the model was written");
+    assert_eq!(&file[4..8], b"TFL3");
+    let entry = &made["interface"]["inputs"][0];
+    assert_eq!(entry["name"], "image");
+    assert_eq!(entry["dtype"], "i8");
+    assert_eq!(entry["extents"], serde_json::json!([1, 8, 8, 1]));
+    assert_eq!(entry["channels_last"], true);
+    assert!(made["interface"]["outputs"][0]["quant"][0].as_f64().is_some_and(|scale| scale > 0.0), "{made}");
+}
+
+#[test]
 fn the_same_plan_twice_is_the_same_to_the_byte() {
     let folder = Folder::new();
     let (model, data) = (digits("digits.onnx"), digits("calibration"));

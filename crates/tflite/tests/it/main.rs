@@ -1,0 +1,5 @@
+//! What the crate promises.
+
+mod files;
+mod litert;
+mod programs;
