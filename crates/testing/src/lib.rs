@@ -1,9 +1,11 @@
 //! Graph builders, tolerances and fixtures for tests.
 //!
 //! For development only: no crate that is shipped depends on it. Owns seeded randomness ([`Random`]), small models
-//! ([`ModelBuilder`]), comparison of floats ([`assert_close`], [`sqnr_db`]), building the plugins of this repository ([`plugin`]) and the folder of files that tests share
+//! ([`ModelBuilder`]), comparison of floats ([`assert_close`], [`sqnr_db`]), what tests of a device do
+//! with it ([`device`]), building the plugins of this repository ([`plugin`]) and the folder of files that tests share
 //! but the repository does not carry ([`shared_dir`], [`skip!`]).
 
+pub mod device;
 mod model;
 mod plugins;
 mod random;

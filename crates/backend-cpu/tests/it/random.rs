@@ -1,21 +1,17 @@
 //! Random models: integers to the bit, floats within a bound, whatever the tier and the number of threads.
 
-use std::sync::Arc;
-
 use fewbit_backend_cpu::CpuBackend;
-use fewbit_core::backend::{CompileOptions, Device, Executable};
+use fewbit_core::backend::{CompileOptions, Device};
 use fewbit_core::capability::Support;
-use fewbit_core::infer;
 use fewbit_core::ir::{
     Activation, BinaryOp, CoordinateMode, DType, Graph, NearestMode, Op, PoolAttributes, ReduceOp,
     ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
 };
-use fewbit_core::lower::{Choices, has_integer_form, lower};
 use fewbit_core::plan::Precision;
-use fewbit_core::quant::{QuantParams, Scheme, Symmetry};
 use fewbit_core::reference::Interpreter;
 use fewbit_kernels::{Tier, TierToken};
-use fewbit_testing::{ConvOptions, ModelBuilder, Random, assert_close};
+use fewbit_testing::device::{self, assert_native, inputs, quantized, show_everything};
+use fewbit_testing::{ConvOptions, ModelBuilder, assert_close};
 use proptest::prelude::*;
 
 fn tiers() -> Vec<CpuBackend> {
@@ -77,61 +73,9 @@ pub(crate) fn resize(builder: &mut ModelBuilder, x: ValueId, scales: ValueId, mo
     builder.op_with("resize", Op::Resize(attributes), &[Some(x), None, Some(scales)])
 }
 
-fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
-    let mut random = Random::new(seed);
-    graph.inputs.iter().map(|&id| random.floats(&graph.value(id).extents().unwrap())).collect()
-}
-
-/// The program with every node at `precision`, activations of `dtype`, ranges seen on one input.
-pub(crate) fn quantized(graph: &Graph, precision: Precision, dtype: DType, seed: u64) -> Graph {
-    let mut choices = Choices::default();
-    for (_, node) in graph.nodes() {
-        if has_integer_form(&node.op) {
-            choices.precisions.insert(node.name.clone(), precision);
-        }
-    }
-    let scheme = Scheme { dtype, symmetry: Symmetry::Affine, ..Scheme::ACTIVATION_U8 };
-    let mut see = |id: ValueId, tensor: &Tensor| {
-        if tensor.dtype() == DType::F32 {
-            let values = tensor.to_f32_vec();
-            let (low, high) = values.iter().fold((0f32, 0f32), |(low, high), &x| (low.min(x), high.max(x)));
-            let (scale, zero) = scheme.parameters(low, high).unwrap();
-            choices
-                .activations
-                .insert(graph.value(id).name.clone(), (dtype, QuantParams::per_tensor(scale, zero)));
-        }
-    };
-    let given = inputs(graph, seed);
-    for (&id, tensor) in graph.inputs.iter().zip(&given) {
-        see(id, tensor);
-    }
-    Interpreter::new(graph).unwrap().run_observed(&given, &mut see).unwrap();
-    let mut program = lower(graph, &choices).unwrap();
-    infer::infer(&mut program).unwrap();
-    program
-}
-
 fn run(device: &dyn Device, program: &Graph, threads: usize, given: &[Tensor]) -> Vec<Tensor> {
     let executable = device.compile(program, &CompileOptions::threads(threads)).unwrap();
-    run_executable(&executable, given)
-}
-
-fn run_executable(executable: &Arc<dyn Executable>, given: &[Tensor]) -> Vec<Tensor> {
-    let mut outputs: Vec<Tensor> =
-        executable.outputs().iter().map(|spec| Tensor::zeros(spec.dtype, &spec.extents).unwrap()).collect();
-    Arc::clone(executable).context().unwrap().run(given, &mut outputs).unwrap();
-    outputs
-}
-
-/// Lets the caller see every value, quantized ones as codes.
-fn show_everything(program: &mut Graph) {
-    program.outputs = program.nodes().flat_map(|(_, node)| node.outputs.clone()).collect();
-}
-
-fn all_native(device: &dyn Device, program: &Graph) {
-    for (verdict, (_, node)) in device.supports(program).unwrap().iter().zip(program.nodes()) {
-        assert_eq!(verdict.support, Support::Native, "{}: {:?}", node.name, verdict.reasons);
-    }
+    device::run(&executable, given)
 }
 
 proptest! {
@@ -144,13 +88,13 @@ proptest! {
         let precision = if seed % 3 == 0 { Precision::W4A8 } else { Precision::W8A8 };
         let mut program = quantized(&graph, precision, dtype, seed);
         if all {
-            show_everything(&mut program);
+            program = show_everything(program);
         }
         let given = inputs(&graph, seed + 1);
         let expected = Interpreter::new(&program).unwrap().run(&given).unwrap();
         for backend in tiers() {
             let device = backend.device();
-            all_native(&device, &program);
+            assert_native(&device, &program);
             for threads in [1, 2, 3] {
                 let actual = run(&device, &program, threads, &given);
                 for ((actual, expected), &id) in actual.iter().zip(&expected).zip(&program.outputs) {
@@ -185,7 +129,7 @@ proptest! {
         let expected = Interpreter::new(&graph).unwrap().run(&given).unwrap();
         for backend in tiers() {
             let device = backend.device();
-            all_native(&device, &graph);
+            assert_native(&device, &graph);
             let one = run(&device, &graph, 1, &given);
             for (actual, expected) in one.iter().zip(&expected) {
                 assert_close(&actual.to_f32_vec(), &expected.to_f32_vec(), 1e-5);
@@ -218,13 +162,13 @@ fn contexts_of_one_executable_run_at_once() {
     let device = CpuBackend::new().device();
     let executable = device.compile(&program, &CompileOptions::threads(2)).unwrap();
     let given: Vec<Vec<Tensor>> = (0..4).map(|seed| inputs(&graph, seed)).collect();
-    let alone: Vec<Vec<Tensor>> = given.iter().map(|given| run_executable(&executable, given)).collect();
+    let alone: Vec<Vec<Tensor>> = given.iter().map(|given| device::run(&executable, given)).collect();
     std::thread::scope(|scope| {
         for (given, alone) in given.iter().zip(&alone) {
             let executable = &executable;
             scope.spawn(move || {
                 for _ in 0..5 {
-                    assert_eq!(&run_executable(executable, given), alone);
+                    assert_eq!(&device::run(executable, given), alone);
                 }
             });
         }

@@ -9,9 +9,10 @@ use fewbit_core::ir::{
 use fewbit_core::lower::{Choices, has_integer_form, lower};
 use fewbit_core::plan::Precision;
 use fewbit_core::target;
+use fewbit_testing::device::quantized;
 use fewbit_testing::{ConvOptions, ModelBuilder};
 
-use crate::random::{quantized, resize};
+use crate::random::resize;
 
 /// A model of one node (and its constants).
 fn one(extents: &[usize], build: impl Fn(&mut ModelBuilder, ValueId) -> ValueId) -> Graph {

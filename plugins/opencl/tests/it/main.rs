@@ -2,19 +2,20 @@
 
 use std::sync::{Arc, OnceLock};
 
-use fewbit_core::backend::{Backend, CompileOptions, Device, Executable};
+use fewbit_core::backend::{Backend, CompileOptions, Device};
 use fewbit_core::capability::Support;
 use fewbit_core::infer;
 use fewbit_core::ir::{
     Activation, BinaryOp, ConvAttributes, CoordinateMode, DType, Graph, NearestMode, Op, PoolAttributes,
     ReduceOp, ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
 };
-use fewbit_core::lower::{Choices, has_integer_form, lower};
+use fewbit_core::lower::{Choices, lower};
 use fewbit_core::plan::Precision;
-use fewbit_core::quant::{QuantParams, Scheme, Symmetry};
+use fewbit_core::quant::QuantParams;
 use fewbit_core::reference::Interpreter;
 use fewbit_plugin_host::{LoadOptions, Manifest, PluginBackend};
-use fewbit_testing::{ConvOptions, ModelBuilder, Random, report_skip};
+use fewbit_testing::device::{assert_equals_reference, inputs, quantized, run, show_everything};
+use fewbit_testing::{ConvOptions, ModelBuilder, report_skip};
 
 /// The first device; `None`, visibly, where there is no OpenCL. With `FEWBIT_REQUIRE_OPENCL=1` that fails.
 fn device() -> Option<Arc<dyn Device>> {
@@ -42,67 +43,6 @@ fn open() -> Option<Arc<dyn Device>> {
     capability.validate().unwrap();
     say(&format!("{}: {:#?}", capability.title, capability.notes));
     Some(device)
-}
-
-fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
-    let mut random = Random::new(seed);
-    graph.inputs.iter().map(|&id| random.floats(&graph.value(id).extents().unwrap())).collect()
-}
-
-/// The 8-bit program of a model, every value an output: what lies between codes is compared too.
-fn quantized(graph: &Graph, dtype: DType, seed: u64) -> Graph {
-    let mut choices = Choices::default();
-    for (_, node) in graph.nodes().filter(|(_, node)| has_integer_form(&node.op)) {
-        choices.precisions.insert(node.name.clone(), Precision::W8A8);
-    }
-    let scheme = Scheme { dtype, symmetry: Symmetry::Affine, ..Scheme::ACTIVATION_U8 };
-    let mut see = |id: ValueId, tensor: &Tensor| {
-        if tensor.dtype() == DType::F32 {
-            let values = tensor.to_f32_vec();
-            // A little less than there is, so that codes saturate.
-            let (low, high) = values.iter().fold((0f32, 0f32), |(low, high), &x| (low.min(x), high.max(x)));
-            let (scale, zero) = scheme.parameters(low * 0.9, high * 0.9).unwrap();
-            choices
-                .activations
-                .insert(graph.value(id).name.clone(), (dtype, QuantParams::per_tensor(scale, zero)));
-        }
-    };
-    let given = inputs(graph, seed);
-    for (&id, tensor) in graph.inputs.iter().zip(&given) {
-        see(id, tensor);
-    }
-    Interpreter::new(graph).unwrap().run_observed(&given, &mut see).unwrap();
-    let mut program = lower(graph, &choices).unwrap();
-    infer::infer(&mut program).unwrap();
-    program.outputs = program.nodes().flat_map(|(_, node)| node.outputs.clone()).collect();
-    program
-}
-
-/// Runs a program twice in one context.
-fn run(executable: &Arc<dyn Executable>, given: &[Tensor]) -> Vec<Tensor> {
-    let zeros = |executable: &Arc<dyn Executable>| -> Vec<Tensor> {
-        executable.outputs().iter().map(|spec| Tensor::zeros(spec.dtype, &spec.extents).unwrap()).collect()
-    };
-    let (mut first, mut second) = (zeros(executable), zeros(executable));
-    let mut context = Arc::clone(executable).context().unwrap();
-    context.run(given, &mut first).unwrap();
-    context.run(given, &mut second).unwrap();
-    assert_eq!(first, second, "a second run in the same context");
-    first
-}
-
-/// The device takes every node, and computes what the reference computes.
-fn agrees(device: &dyn Device, program: &Graph, seed: u64) {
-    for (verdict, (_, node)) in device.supports(program).unwrap().iter().zip(program.nodes()) {
-        assert_eq!(verdict.support, Support::Native, "seed {seed}, {}: {:?}", node.name, verdict.reasons);
-    }
-    let given = inputs(program, seed + 1);
-    let expected = Interpreter::new(program).unwrap().run(&given).unwrap();
-    let executable = device.compile(program, &CompileOptions::threads(1)).unwrap();
-    let actual = run(&executable, &given);
-    for ((actual, expected), &id) in actual.iter().zip(&expected).zip(&program.outputs) {
-        assert_eq!(actual, expected, "seed {seed}, `{}`", program.value(id).name);
-    }
 }
 
 fn pick(builder: &mut ModelBuilder, low: usize, high: usize) -> usize {
@@ -203,7 +143,11 @@ fn convolutions_and_products_of_codes_are_those_of_the_reference() {
     let Some(device) = device() else { return };
     for seed in 0..25 {
         for dtype in [DType::U8, DType::I8] {
-            agrees(&*device, &quantized(&convolutions(seed), dtype, seed), seed);
+            assert_equals_reference(
+                &*device,
+                &show_everything(quantized(&convolutions(seed), Precision::W8A8, dtype, seed)),
+                seed,
+            );
         }
     }
 }
@@ -213,7 +157,11 @@ fn structures_of_codes_are_those_of_the_reference() {
     let Some(device) = device() else { return };
     for seed in 0..40 {
         for dtype in [DType::U8, DType::I8] {
-            agrees(&*device, &quantized(&structures(seed), dtype, seed), seed);
+            assert_equals_reference(
+                &*device,
+                &show_everything(quantized(&structures(seed), Precision::W8A8, dtype, seed)),
+                seed,
+            );
         }
     }
 }
@@ -227,7 +175,11 @@ fn deep_products_wrap_over_to_integers() {
         let x = builder.input("x", &[3, depth]);
         let y = builder.mat_mul(x, 18);
         let graph = builder.finish(&[y]);
-        agrees(&*device, &quantized(&graph, DType::U8, seed), seed);
+        assert_equals_reference(
+            &*device,
+            &show_everything(quantized(&graph, Precision::W8A8, DType::U8, seed)),
+            seed,
+        );
     }
 }
 
@@ -413,7 +365,7 @@ fn what_is_not_supported_is_refused_with_its_reason() {
 #[test]
 fn contexts_of_one_executable_run_at_once() {
     let Some(device) = device() else { return };
-    let program = quantized(&convolutions(3), DType::U8, 3);
+    let program = show_everything(quantized(&convolutions(3), Precision::W8A8, DType::U8, 3));
     let executable = device.compile(&program, &CompileOptions::threads(1)).unwrap();
     std::thread::scope(|scope| {
         for seed in 0..3 {

@@ -3,16 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use fewbit_core::backend::{Backend, CompileOptions, Device, Executable};
-use fewbit_core::capability::Support;
-use fewbit_core::infer;
-use fewbit_core::ir::{Activation, ConvAttributes, DType, Graph, Op, Tensor, UnaryOp, ValueId};
-use fewbit_core::lower::{Choices, has_integer_form, lower};
+use fewbit_core::backend::{Backend, CompileOptions, Device};
+use fewbit_core::ir::{Activation, ConvAttributes, DType, Graph, Op, Tensor, UnaryOp};
 use fewbit_core::plan::Precision;
-use fewbit_core::quant::{QuantParams, Scheme, Symmetry};
 use fewbit_core::reference::Interpreter;
 use fewbit_plugin_host::{LoadOptions, Manifest, PluginBackend};
-use fewbit_testing::{ConvOptions, ModelBuilder, Random, skip};
+use fewbit_testing::device::{assert_equals_reference, inputs, quantized, run, show_everything};
+use fewbit_testing::{ConvOptions, ModelBuilder, skip};
 
 fn device(manifest: &Path) -> Arc<dyn Device> {
     let manifest = Manifest::read(manifest).unwrap();
@@ -20,67 +17,6 @@ fn device(manifest: &Path) -> Arc<dyn Device> {
     let device = backend.devices().unwrap().remove(0);
     device.capabilities().unwrap().validate().unwrap();
     device
-}
-
-fn inputs(graph: &Graph, seed: u64) -> Vec<Tensor> {
-    let mut random = Random::new(seed);
-    graph.inputs.iter().map(|&id| random.floats(&graph.value(id).extents().unwrap())).collect()
-}
-
-/// The 8-bit program of a model, every value an output: what lies between codes is compared too.
-fn quantized(graph: &Graph, dtype: DType, seed: u64) -> Graph {
-    let mut choices = Choices::default();
-    for (_, node) in graph.nodes().filter(|(_, node)| has_integer_form(&node.op)) {
-        choices.precisions.insert(node.name.clone(), Precision::W8A8);
-    }
-    let scheme = Scheme { dtype, symmetry: Symmetry::Affine, ..Scheme::ACTIVATION_U8 };
-    let mut see = |id: ValueId, tensor: &Tensor| {
-        if tensor.dtype() == DType::F32 {
-            let values = tensor.to_f32_vec();
-            // A little less than there is, so that codes saturate.
-            let (low, high) = values.iter().fold((0f32, 0f32), |(low, high), &x| (low.min(x), high.max(x)));
-            let (scale, zero) = scheme.parameters(low * 0.9, high * 0.9).unwrap();
-            choices
-                .activations
-                .insert(graph.value(id).name.clone(), (dtype, QuantParams::per_tensor(scale, zero)));
-        }
-    };
-    let given = inputs(graph, seed);
-    for (&id, tensor) in graph.inputs.iter().zip(&given) {
-        see(id, tensor);
-    }
-    Interpreter::new(graph).unwrap().run_observed(&given, &mut see).unwrap();
-    let mut program = lower(graph, &choices).unwrap();
-    infer::infer(&mut program).unwrap();
-    program.outputs = program.nodes().flat_map(|(_, node)| node.outputs.clone()).collect();
-    program
-}
-
-/// Runs a program twice in one context.
-fn run(executable: &Arc<dyn Executable>, given: &[Tensor]) -> Vec<Tensor> {
-    let zeros = |executable: &Arc<dyn Executable>| -> Vec<Tensor> {
-        executable.outputs().iter().map(|spec| Tensor::zeros(spec.dtype, &spec.extents).unwrap()).collect()
-    };
-    let (mut first, mut second) = (zeros(executable), zeros(executable));
-    let mut context = Arc::clone(executable).context().unwrap();
-    context.run(given, &mut first).unwrap();
-    context.run(given, &mut second).unwrap();
-    assert_eq!(first, second, "a second run in the same context");
-    first
-}
-
-/// The device takes every node, and computes what the reference computes.
-fn agrees(device: &dyn Device, program: &Graph, seed: u64) {
-    for (verdict, (_, node)) in device.supports(program).unwrap().iter().zip(program.nodes()) {
-        assert_eq!(verdict.support, Support::Native, "seed {seed}, {}: {:?}", node.name, verdict.reasons);
-    }
-    let given = inputs(program, seed + 1);
-    let expected = Interpreter::new(program).unwrap().run(&given).unwrap();
-    let executable = device.compile(program, &CompileOptions::threads(1)).unwrap();
-    let actual = run(&executable, &given);
-    for ((actual, expected), &id) in actual.iter().zip(&expected).zip(&program.outputs) {
-        assert_eq!(actual, expected, "seed {seed}, `{}`", program.value(id).name);
-    }
 }
 
 /// What every sample has: products of matrices, sums, functions of one element, conversions.
@@ -140,8 +76,16 @@ fn the_sample_in_c_computes_what_the_reference_computes() {
     let device = device(&manifest);
     for seed in 0..40 {
         for dtype in [DType::U8, DType::I8] {
-            agrees(&*device, &quantized(&small(seed), dtype, seed), seed);
-            agrees(&*device, &quantized(&large(seed), dtype, seed), seed);
+            assert_equals_reference(
+                &*device,
+                &show_everything(quantized(&small(seed), Precision::W8A8, dtype, seed)),
+                seed,
+            );
+            assert_equals_reference(
+                &*device,
+                &show_everything(quantized(&large(seed), Precision::W8A8, dtype, seed)),
+                seed,
+            );
         }
     }
 }
@@ -153,7 +97,11 @@ fn the_samples_in_rust_and_cpp_compute_what_the_reference_computes() {
         let device = device(&manifest);
         for seed in 0..40 {
             for dtype in [DType::U8, DType::I8] {
-                agrees(&*device, &quantized(&small(seed), dtype, seed), seed);
+                assert_equals_reference(
+                    &*device,
+                    &show_everything(quantized(&small(seed), Precision::W8A8, dtype, seed)),
+                    seed,
+                );
             }
         }
     }
@@ -168,7 +116,7 @@ fn floats_that_samples_have_pass_through_them() {
     for name in ["sample-c", "sample-rust", "sample-cpp"] {
         let Some(manifest) = fewbit_testing::plugin(name) else { skip!("{name} was not built") };
         let device = device(&manifest);
-        agrees(&*device, &graph, 1);
+        assert_equals_reference(&*device, &graph, 1);
         let executable = device.compile(&graph, &CompileOptions::threads(1)).unwrap();
         let mut values = vec![1.0f32; 30];
         values[..4].copy_from_slice(&[f32::NAN, -0.0, f32::INFINITY, f32::NEG_INFINITY]);
