@@ -37,7 +37,7 @@ impl Ranges for Wide {
 }
 
 /// A residual network with operators that an accelerator may lack.
-fn network(seed: u64) -> Graph {
+pub(crate) fn network(seed: u64) -> Graph {
     let mut builder = ModelBuilder::new("network", seed);
     let x = builder.input("x", &[1, 4, 12, 12]);
     let stem = builder.conv(x, 8, ConvOptions::same(3));
@@ -68,7 +68,7 @@ fn two_processors(device: &dyn Device) -> Capability {
     document
 }
 
-fn planned(graph: &Graph, target: &Capability) -> Plan {
+pub(crate) fn planned(graph: &Graph, target: &Capability) -> Plan {
     let hash = hash::hash(graph);
     let plan = plan(&Request {
         graph,
@@ -88,7 +88,7 @@ fn planned(graph: &Graph, target: &Capability) -> Plan {
     plan
 }
 
-fn bytes(outputs: &[Tensor]) -> Vec<Vec<u8>> {
+pub(crate) fn bytes(outputs: &[Tensor]) -> Vec<Vec<u8>> {
     outputs.iter().map(|tensor| tensor.bytes().to_vec()).collect()
 }
 
