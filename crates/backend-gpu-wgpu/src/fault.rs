@@ -72,6 +72,12 @@ impl Faults {
         });
     }
 
+    /// Fails where the device is lost.
+    pub(crate) fn lost(&self) -> Result<(), Fault> {
+        let first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        first.clone().filter(|fault| matches!(fault, Fault::Lost(_))).map_or(Ok(()), Err)
+    }
+
     /// Fails with what was reported. A lost device stays lost; anything else is forgotten with this.
     pub(crate) fn check(&self) -> Result<(), Fault> {
         let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);

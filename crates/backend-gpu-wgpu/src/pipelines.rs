@@ -43,11 +43,8 @@ impl Opened {
         let reported = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| reported.report_error(&error)));
         let reported = faults.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            // What was given back on purpose is not lost.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                reported.report(Fault::Lost(first_line(&message)));
-            }
+        device.set_device_lost_callback(move |_, message| {
+            reported.report(Fault::Lost(first_line(&message)));
         });
         Ok(Self { device, queue, faults, pipelines: Mutex::default() })
     }
@@ -60,6 +57,9 @@ impl Opened {
         let result = work();
         let (internal, memory) = (wait(internal.pop()), wait(memory.pop()));
         let refused = wait(refused.pop());
+        // What a lost device makes is invalid, and it says so only when it is asked.
+        drop(self.device.poll(wgpu::PollType::Poll));
+        self.faults.lost()?;
         if let Some(error) = memory {
             return Err(Fault::Memory(first_line(&error.to_string())));
         }
@@ -170,5 +170,58 @@ impl Opened {
             wgpu::PollError::Timeout => Fault::Timeout,
             error @ wgpu::PollError::WrongSubmissionIndex(..) => Fault::Refused(error.to_string()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fewbit_core::error::CoreErrorKind;
+
+    use super::*;
+    use crate::adapter::discover;
+
+    /// A device of its own; `None`, visibly, where there is no adapter.
+    fn opened() -> Option<Arc<Opened>> {
+        let Some(found) = discover().usable.first() else {
+            fewbit_testing::report_skip("there is no graphics adapter");
+            return None;
+        };
+        Some(Arc::new(Opened::new(found).unwrap()))
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_compile_is_named_and_hurts_no_other() {
+        let Some(opened) = opened() else { return };
+        let broken = Shader { name: "broken".to_owned(), source: "fn main( {".into() };
+        let Err(error) = opened.pipelines(&[(broken, 1)]) else { panic!("it compiles") };
+        assert_eq!(error.kind(), CoreErrorKind::Backend);
+        assert!(error.to_string().contains("does not compile the kernel broken"), "{error}");
+        assert!(crate::arithmetic::is_exact(&opened).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_allocated_is_an_error_of_the_call() {
+        let Some(opened) = opened() else { return };
+        let result = opened.scoped(|| {
+            opened.device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: u64::MAX / 4 * 4,
+                usage: wgpu::BufferUsages::STORAGE,
+                mapped_at_creation: false,
+            })
+        });
+        assert!(matches!(result, Err(Fault::Refused(_) | Fault::Memory(_))), "{:?}", result.err());
+        assert_eq!(opened.faults.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_device_that_is_gone_is_said_to_be_lost() {
+        let Some(opened) = opened() else { return };
+        assert!(crate::arithmetic::is_exact(&opened).is_ok());
+        opened.device.destroy();
+        for _ in 0..2 {
+            let error = crate::arithmetic::is_exact(&opened).unwrap_err();
+            assert!(error.to_string().contains("was lost"), "{error}");
+        }
     }
 }
