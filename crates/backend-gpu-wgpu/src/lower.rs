@@ -16,6 +16,7 @@ use fewbit_core::capability::{Reason, reasons};
 use fewbit_core::error::{CoreError, CoreErrorKind};
 use fewbit_core::infer;
 use fewbit_core::ir::{DType, Graph, Node, Op, Value, ValueId};
+use fewbit_core::plan::Precision;
 use fewbit_core::quant::convert::{self, CodeRange};
 
 pub(crate) use form::{Layout, reorder};
@@ -185,10 +186,14 @@ impl<'g> Lowering<'g> {
         if let Some(error) = node.unsupported() {
             return refused(reasons::OP, error.message());
         }
-        if let Some(precision) = node.precision
-            && precision != fewbit_core::plan::Precision::F32
-        {
-            return refused(reasons::PRECISION, format!("no kernel computes at {precision}"));
+        let weighted =
+            node.op.has_weights() && node.input(1).is_some_and(|id| self.graph.value(id).constant.is_some());
+        match node.precision {
+            None | Some(Precision::F32) => {}
+            Some(Precision::F16 | Precision::W8A16F | Precision::W4A16F) if weighted => {}
+            Some(precision) => {
+                return refused(reasons::PRECISION, format!("no kernel computes this at {precision}"));
+            }
         }
         match &node.op {
             Op::Conv { .. } | Op::Gemm { .. } | Op::MatMul => self.product(node),

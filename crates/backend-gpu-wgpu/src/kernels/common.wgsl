@@ -24,6 +24,11 @@ fn kept(x: vec4<f32>, zero: u32) -> vec4<f32> {
   return bitcast<vec4<f32>>(bitcast<vec4<u32>>(x) ^ vec4(zero));
 }
 
+// The four floats of 16 bits each in two words.
+fn halves_of(words: vec2<u32>) -> vec4<f32> {
+  return vec4(unpack2x16float(words.x), unpack2x16float(words.y));
+}
+
 // The four signed codes of a word, and the word of four signed codes.
 fn codes_of(word: u32, flip: u32) -> vec4<i32> {
   return unpack4xI8(word ^ flip);

@@ -11,7 +11,7 @@ const RUN: u32 = $RUN$;
 
 @group(0) @binding(0) var<uniform> g: Params;
 @group(0) @binding(1) var<storage, read> x: array<$IN$>;
-@group(0) @binding(2) var<storage, read> weights: array<$IN$>;
+@group(0) @binding(2) var<storage, read> weights: array<$WEIGHTS_IN$>;
 @group(0) @binding(3) var<storage, read> tail: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<$OUT$>;
 
@@ -21,6 +21,10 @@ fn finished(sum: $SUM$, at: u32) -> $OUT$ {
 
 fn real_of(quad: $IN$) -> vec4<f32> {
   return $REAL$;
+}
+
+fn weight_of(quad: $WEIGHTS_IN$) -> vec4<f32> {
+  return $WEIGHT$;
 }
 
 @compute @workgroup_size($LANES_X$, $LANES_Y$)

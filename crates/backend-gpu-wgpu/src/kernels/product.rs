@@ -6,8 +6,10 @@
 
 use fewbit_core::capability::reasons;
 use fewbit_core::ir::{ConvAttributes, DType, Node, Op, Tensor, Value, ValueId};
+use fewbit_core::plan::Precision;
 use fewbit_core::quant::Granularity;
 use fewbit_core::quant::convert::{self, CodeRange};
+use half::f16;
 
 mod geometry;
 mod pack;
@@ -16,7 +18,7 @@ mod text;
 
 use geometry::{Geometry, Index, Weights};
 use pack::{Channels, word};
-use text::{Finish, Tile, product_shader};
+use text::{Finish, Kind, Tile, product_shader};
 
 use super::{Params, shader};
 use crate::lower::{
@@ -122,13 +124,23 @@ impl<'g> Lowering<'g> {
         if is_real(x) {
             let (_, y) = self.out(node)?;
             require_real(y)?;
-            require_real(w)?;
             let bias = match addend {
                 Addend::Nothing => vec![0.0; geometry.out_channels],
                 Addend::Reals(reals) => reals,
                 Addend::Codes(_) => return refused(reasons::BIAS, "float products take an f32 bias"),
             };
-            let weights = self.values(|| tensor.to_f32_vec(), index, geometry, spreads);
+            let weights = if w.quant.is_some() {
+                let (values, scales) = Self::integer_weights(node, w, tensor)?;
+                Small::Codes(self.values(|| values, index, geometry, spreads), scales)
+            } else if !matches!(tensor.dtype(), DType::F32 | DType::F16) {
+                return refused(reasons::WEIGHT_TYPE, format!("weights are {}", tensor.dtype()));
+            } else if node.precision == Some(Precision::F16) {
+                let round = |value: f32| f16::from_f32(value);
+                let make = || tensor.to_f32_vec().into_iter().map(round).collect();
+                Small::Halves(self.values(make, index, geometry, spreads))
+            } else {
+                Small::Reals(self.values(|| tensor.to_f32_vec(), index, geometry, spreads))
+            };
             return self.real(node, x_id, &one, &weights, &bias, layout);
         }
         let codes = self.codes(x)?;
@@ -274,7 +286,7 @@ impl<'g> Lowering<'g> {
             (None, false) => Finish::Reals,
             (None, true) => Finish::RealsAndAddend,
         };
-        let shader = product_shader(geometry, &tile, true, finish);
+        let shader = product_shader(geometry, &tile, Kind::Codes, finish);
         let y_codes = to.unwrap_or(x);
         let (low, high) = to.map_or((0, 0), |y| y.bounds(bounds));
         let params = channels
@@ -294,19 +306,34 @@ impl<'g> Lowering<'g> {
         node: &'g Node,
         x_id: ValueId,
         geometry: &Geometry,
-        weights: &Weights<f32>,
+        weights: &Small,
         bias: &[f32],
         layout: Layout,
     ) -> Result<()> {
         let tile = Tile::new(geometry, self.tuning);
         let channels = Channels::new(geometry, &tile);
-        let packed = self.numbers(|| channels.pack_reals(geometry, weights))?;
+        let (kind, packed) = match weights {
+            Small::Reals(weights) => (Kind::Reals, self.numbers(|| channels.pack_reals(geometry, weights))?),
+            Small::Halves(weights) => {
+                (Kind::Halves, self.numbers(|| channels.pack_reals(geometry, weights))?)
+            }
+            Small::Codes(weights, _) => {
+                (Kind::Weights, self.numbers(|| channels.pack_reals(geometry, weights))?)
+            }
+        };
         let tail = self.numbers(|| {
-            channels.quads().flat_map(|quad| quad.map(|lane| lane.map_or(0.0, |c| bias[c]))).collect()
+            let mut reals: Vec<f32> = Vec::new();
+            for quad in channels.quads() {
+                reals.extend(quad.map(|lane| lane.map_or(0.0, |c| bias[c])));
+                if let Small::Codes(_, scales) = weights {
+                    reals.extend(quad.map(|lane| lane.map_or(0.0, |c| scales[c])));
+                }
+            }
+            reals
         })?;
         let from = self.want(x_id, layout)?;
         let out = self.output(node, layout)?;
-        let shader = product_shader(geometry, &tile, false, Finish::Reals);
+        let shader = product_shader(geometry, &tile, kind, Finish::Reals);
         let (low, high) = node.op.activation().bounds();
         let params =
             channels.params(geometry).u(&[0; 6]).f(&[low, high]).u(&[geometry.channels % 4, 0]).done();
@@ -314,6 +341,14 @@ impl<'g> Lowering<'g> {
         self.launch(shader, vec![from, packed, tail], out, params, tile.groups(geometry, blocks));
         Ok(())
     }
+}
+
+/// Weights of a product of floats as they are stored.
+enum Small {
+    Reals(Weights<f32>),
+    Halves(Weights<f16>),
+    /// With a scale for each output channel.
+    Codes(Weights<i8>, Vec<f32>),
 }
 
 /// One number for each channel.

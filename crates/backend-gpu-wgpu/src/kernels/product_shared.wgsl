@@ -9,7 +9,7 @@ $params$
 @group(0) @binding(0) var<uniform> g: Params;
 @group(0) @binding(1) var<storage, read> x: array<$IN$>;
 // Of one output channel, four input channels.
-@group(0) @binding(2) var<storage, read> weights: array<$IN$>;
+@group(0) @binding(2) var<storage, read> weights: array<$WEIGHTS$>;
 @group(0) @binding(3) var<storage, read> tail: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<$OUT$>;
 

@@ -573,3 +573,41 @@ fn indices_of_a_run_are_checked() {
         }
     }
 }
+
+/// Products of floats by weights of fewer bits.
+#[test]
+fn small_weights_are_near_the_reference() {
+    for device in devices() {
+        for seed in 0..6 {
+            let graph = convolutions(seed);
+            for precision in [Precision::W8A16F, Precision::W4A16F, Precision::F16] {
+                let mut choices = Choices::default();
+                for (_, node) in graph.nodes().filter(|(_, node)| node.op.has_weights()) {
+                    choices.precisions.insert(node.name.clone(), precision);
+                }
+                let mut program = lower(&graph, &choices).unwrap();
+                if precision != Precision::F16 {
+                    program.outputs = program.nodes().flat_map(|(_, node)| node.outputs.clone()).collect();
+                }
+                assert!(program.nodes().any(|(_, node)| node.precision == Some(precision)));
+                if precision != Precision::F16 {
+                    close(&*device, &program, seed, 1e-5);
+                    continue;
+                }
+                // The reference takes weights of the activations' type and rounds them itself.
+                let mut marked = graph.clone();
+                for id in marked.node_ids() {
+                    let node = marked.node_mut(id).unwrap();
+                    node.precision = node.op.has_weights().then_some(Precision::F16);
+                }
+                // Sums in another order differ in the last bits of f32, and then some activations round to the other
+                // neighbour in f16: a step of 2^-11.
+                close(&*device, &marked, seed, 4e-3);
+                let given = inputs(&graph, seed);
+                let found = [&marked, &program]
+                    .map(|graph| run(&device.compile(graph, &CompileOptions::threads(1)).unwrap(), &given));
+                assert_eq!(found[0], found[1], "weights in f16 are those that were rounded");
+            }
+        }
+    }
+}

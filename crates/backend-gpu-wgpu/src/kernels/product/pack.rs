@@ -81,14 +81,14 @@ impl Channels {
         bytes
     }
 
-    /// Floats `[block][tap][quad of input channels][quad of the block][input lane][output lane]`, where lanes
+    /// Weights of a product of floats `[block][tap][quad of input channels][quad of the block][input lane][output lane]`, where lanes
     /// share weights `[output channel of the block][input lane]`; of a depthwise convolution `[quad][tap][lane]`.
-    pub(super) fn pack_reals(&self, geometry: &Geometry, weights: &Weights<f32>) -> Vec<f32> {
+    pub(super) fn pack_reals<T: Copy + Default>(&self, geometry: &Geometry, weights: &Weights<T>) -> Vec<T> {
         let quads: Vec<[Option<usize>; 4]> = self.quads().collect();
         let (taps, depth) = (geometry.taps(), geometry.depth());
         let mut reals = Vec::new();
         let real = |lane: Option<usize>, tap: usize, k: usize| {
-            lane.filter(|_| k < depth).map_or(0.0, |channel| weights.at(channel, tap, k))
+            lane.filter(|_| k < depth).map_or_else(T::default, |channel| weights.at(channel, tap, k))
         };
         if geometry.is_depthwise() {
             for quad in quads {

@@ -1,7 +1,7 @@
 //! The text of the kernel whose lanes share their weights; see `product_shared.wgsl`.
 
 use super::geometry::Geometry;
-use super::text::{Finish, Tile, finish, loads, places, starts, stores};
+use super::text::{Finish, Kind, Tile, finish, loads, places, starts, stores};
 use super::{PARAMS, SHARED, shader};
 use crate::plan::Shader;
 
@@ -12,13 +12,14 @@ pub(super) fn shared_shader(
     geometry: &Geometry,
     tile: &Tile,
     subgroup: usize,
-    integer: bool,
+    kind: Kind,
     end: Finish,
 ) -> Shader {
+    let integer = kind == Kind::Codes;
     let tailed = !integer && !geometry.depth().is_multiple_of(4);
     // Whether sums of floats must move on to integers before the end.
     let deep = integer && geometry.taps() * geometry.depth().div_ceil(4) > EXACT_QUADS;
-    let (out, body, stride) = finish(integer, end);
+    let (out, body, stride) = finish(kind, end);
     let channels = 4 * tile.quads;
     let each = |text: &dyn Fn(usize, usize) -> String| -> String {
         (0..tile.positions)
@@ -38,8 +39,7 @@ pub(super) fn shared_shader(
     }
     for load in 0..channels / subgroup {
         let at = format!("weights[at + {}u]", load * subgroup);
-        let value = if integer { format!("vec4<f32>(codes_of({at}, 0u))") } else { at };
-        products += &format!("        let w{load} = {value};\n");
+        products += &format!("        let w{load} = {};\n", kind.decoded(&at));
     }
     for c in 0..channels {
         let (load, lane) = (c / subgroup, c % subgroup);
@@ -59,10 +59,11 @@ pub(super) fn shared_shader(
         });
         format!("vec4({})", lanes.collect::<Vec<_>>().join(", "))
     };
-    let load = if integer { "vec4<f32>(codes_of($WORD, 0u))" } else { "$WORD" };
+    let load = if integer { "vec4<f32>(codes_of($WORD, 0u))" } else { kind.rounded() };
     let values = [
         ("params", PARAMS),
-        ("IN", if integer { "u32" } else { "vec4<f32>" }),
+        ("IN", kind.input()),
+        ("WEIGHTS", kind.weights()),
         ("SUM", if integer { "vec4<i32>" } else { "vec4<f32>" }),
         ("OUT", out),
         ("FINISH", body),
@@ -74,12 +75,12 @@ pub(super) fn shared_shader(
         ("SUMS", &sums),
         ("STARTS", &starts(geometry, tile)),
         ("PLACES", &places(geometry, tile)),
-        ("LOADS", &loads(geometry, tile, integer, tailed, load)),
+        ("LOADS", &loads(geometry, tile, kind, tailed, load)),
         ("PRODUCTS", &products),
         ("STORES", &stores(tile, stride, &sum)),
     ];
-    let kind = if geometry.is_pointwise() { "pointwise" } else { "conv" };
-    let input = if integer { "codes" } else { "f32" };
+    let form = if geometry.is_pointwise() { "pointwise" } else { "conv" };
+    let input = kind.name();
     let output = if integer && end != Finish::Codes { "_reals" } else { "" };
-    shader(&format!("{kind}_{input}{output}_{}x{channels}_shared", tile.positions), SHARED, &values)
+    shader(&format!("{form}_{input}{output}_{}x{channels}_shared", tile.positions), SHARED, &values)
 }

@@ -67,6 +67,59 @@ impl Tile {
     }
 }
 
+/// What a product multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Codes by codes, exactly.
+    Codes,
+    /// Floats.
+    Reals,
+    /// Floats rounded to 16 bits; weights are stored so.
+    Halves,
+    /// Floats by 8-bit weights, whose scale is the sum's.
+    Weights,
+}
+
+impl Kind {
+    /// The type of a quad of activations.
+    pub(super) fn input(self) -> &'static str {
+        if self == Kind::Codes { "u32" } else { "vec4<f32>" }
+    }
+
+    /// The type of a quad of weights as they are stored.
+    pub(super) fn weights(self) -> &'static str {
+        match self {
+            Kind::Codes | Kind::Weights => "u32",
+            Kind::Reals => "vec4<f32>",
+            Kind::Halves => "vec2<u32>",
+        }
+    }
+
+    /// A quad of stored weights as floats.
+    pub(super) fn decoded(self, quad: &str) -> String {
+        match self {
+            Kind::Codes | Kind::Weights => format!("vec4<f32>(codes_of({quad}, 0u))"),
+            Kind::Reals => quad.to_owned(),
+            Kind::Halves => format!("halves_of({quad})"),
+        }
+    }
+
+    /// A quad of activations as it is multiplied, of a quad that was read.
+    pub(super) fn rounded(self) -> &'static str {
+        if self == Kind::Halves { "quantizeToF16($WORD)" } else { "$WORD" }
+    }
+
+    /// What names of kernels say.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Codes => "codes",
+            Kind::Reals => "f32",
+            Kind::Halves => "f16",
+            Kind::Weights => "w8f32",
+        }
+    }
+}
+
 /// The last step of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finish {
@@ -76,8 +129,8 @@ pub(super) enum Finish {
 }
 
 /// The function that ends a product, from a quad of sums to a quad of the output.
-pub(super) fn finish(integer: bool, finish: Finish) -> (&'static str, &'static str, usize) {
-    match (integer, finish) {
+pub(super) fn finish(kind: Kind, finish: Finish) -> (&'static str, &'static str, usize) {
+    match (kind == Kind::Codes, finish) {
         (true, Finish::Codes) => (
             "u32",
             "let real = vec4<f32>(sum + bitcast<vec4<i32>>(tail[at])) * bitcast<vec4<f32>>(tail[at + 1u]);
@@ -95,6 +148,12 @@ pub(super) fn finish(integer: bool, finish: Finish) -> (&'static str, &'static s
             "let real = vec4<f32>(sum + bitcast<vec4<i32>>(tail[at])) * bitcast<vec4<f32>>(tail[at + 1u]);
   return bounded(kept(real, g.none) + bitcast<vec4<f32>>(tail[at + 2u]), g.clamp_low, g.clamp_high);",
             3,
+        ),
+        (false, _) if kind == Kind::Weights => (
+            "vec4<f32>",
+            "let real = sum * bitcast<vec4<f32>>(tail[at + 1u]) + bitcast<vec4<f32>>(tail[at]);
+  return bounded(real, g.clamp_low, g.clamp_high);",
+            2,
         ),
         (false, _) => {
             ("vec4<f32>", "return bounded(sum + bitcast<vec4<f32>>(tail[at]), g.clamp_low, g.clamp_high);", 1)
@@ -143,14 +202,14 @@ pub(super) fn places(geometry: &Geometry, tile: &Tile) -> String {
 }
 
 /// The quad of each position; `as_read` says what of `$WORD` is kept.
-pub(super) fn loads(geometry: &Geometry, tile: &Tile, integer: bool, tailed: bool, as_read: &str) -> String {
+pub(super) fn loads(geometry: &Geometry, tile: &Tile, kind: Kind, tailed: bool, as_read: &str) -> String {
     each(tile, |p| {
-        let load = match (integer, tailed) {
-            (true, _) => format!("x[at{p} + k] ^ g.flip"),
-            (false, false) => format!("x[at{p} + k]"),
-            (false, true) => format!("select(vec4(0.0), x[at{p} + k], lanes)"),
+        let load = match (kind, tailed) {
+            (Kind::Codes, _) => format!("x[at{p} + k] ^ g.flip"),
+            (_, false) => format!("x[at{p} + k]"),
+            (_, true) => format!("select(vec4(0.0), x[at{p} + k], lanes)"),
         };
-        let outside = if integer { "g.zero_word" } else { "vec4(0.0)" };
+        let outside = if kind == Kind::Codes { "g.zero_word" } else { "vec4(0.0)" };
         let word =
             if geometry.is_pointwise() { load } else { format!("select({outside}, {load}, tap{p}.inside)") };
         format!("        let x{p} = {};", as_read.replace("$WORD", &word))
@@ -173,21 +232,22 @@ pub(super) fn stores(tile: &Tile, stride: usize, sum: &dyn Fn(usize, usize) -> S
 }
 
 /// The kernel of a class of products.
-pub(super) fn product_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish) -> Shader {
+pub(super) fn product_shader(geometry: &Geometry, tile: &Tile, kind: Kind, end: Finish) -> Shader {
     match tile.shared {
-        _ if geometry.is_depthwise() => depthwise_shader(geometry, tile, integer, end),
-        Some(subgroup) => super::shared::shared_shader(geometry, tile, subgroup, integer, end),
-        None => dense_shader(geometry, tile, integer, end),
+        _ if geometry.is_depthwise() => depthwise_shader(geometry, tile, kind, end),
+        Some(subgroup) => super::shared::shared_shader(geometry, tile, subgroup, kind, end),
+        None => dense_shader(geometry, tile, kind, end),
     }
 }
 
-fn dense_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish) -> Shader {
+fn dense_shader(geometry: &Geometry, tile: &Tile, kind: Kind, end: Finish) -> Shader {
+    let integer = kind == Kind::Codes;
     let tailed = !integer && !geometry.depth().is_multiple_of(4);
-    let (out, body, stride) = finish(integer, end);
-    let kind = if integer { "vec4<i32>" } else { "vec4<f32>" };
+    let (out, body, stride) = finish(kind, end);
+    let sum = if integer { "vec4<i32>" } else { "vec4<f32>" };
     let quads = || 0..tile.quads;
     let sums =
-        each(tile, |p| quads().map(|o| format!("  var s{p}_{o} = {kind}();")).collect::<Vec<_>>().join("\n"));
+        each(tile, |p| quads().map(|o| format!("  var s{p}_{o} = {sum}();")).collect::<Vec<_>>().join("\n"));
     let mut products = String::new();
     for o in quads() {
         if integer {
@@ -199,7 +259,8 @@ fn dense_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish) ->
             continue;
         }
         for (lane, component) in ["x", "y", "z", "w"].into_iter().enumerate() {
-            products += &format!("        let w{o}_{lane} = weights[at + {}u];\n", 4 * o + lane);
+            let weight = kind.decoded(&format!("weights[at + {}u]", 4 * o + lane));
+            products += &format!("        let w{o}_{lane} = {weight};\n");
             products += &each(tile, |p| {
                 format!("        s{p}_{o} = fma(vec4(x{p}.{component}), w{o}_{lane}, s{p}_{o});\n")
             });
@@ -208,9 +269,9 @@ fn dense_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish) ->
     let [lanes_x, lanes_y] = tile.lanes.map(|lanes| format!("{lanes}u"));
     let values = [
         ("params", PARAMS),
-        ("IN", if integer { "u32" } else { "vec4<f32>" }),
-        ("WEIGHTS", if integer { "vec4<u32>" } else { "vec4<f32>" }),
-        ("SUM", kind),
+        ("IN", kind.input()),
+        ("WEIGHTS", if integer { "vec4<u32>" } else { kind.weights() }),
+        ("SUM", sum),
         ("OUT", out),
         ("FINISH", body),
         ("LANES_X", &lanes_x),
@@ -222,14 +283,14 @@ fn dense_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish) ->
         ("SUMS", &sums),
         ("STARTS", &starts(geometry, tile)),
         ("PLACES", &places(geometry, tile)),
-        ("LOADS", &loads(geometry, tile, integer, tailed, "$WORD")),
+        ("LOADS", &loads(geometry, tile, kind, tailed, kind.rounded())),
         ("PRODUCTS", &products),
         ("STORES", &stores(tile, stride, &|p, o| format!("s{p}_{o}"))),
     ];
-    let kind = if geometry.is_pointwise() { "pointwise" } else { "conv" };
-    let input = if integer { "codes" } else { "f32" };
+    let form = if geometry.is_pointwise() { "pointwise" } else { "conv" };
+    let input = kind.name();
     let output = if integer && end != Finish::Codes { "_reals" } else { "" };
-    shader(&format!("{kind}_{input}{output}_{}x{}", tile.positions, 4 * tile.quads), DENSE, &values)
+    shader(&format!("{form}_{input}{output}_{}x{}", tile.positions, 4 * tile.quads), DENSE, &values)
 }
 
 /// Output positions of one row that an invocation of a depthwise convolution computes.
@@ -238,8 +299,9 @@ fn run_of(out_width: usize) -> usize {
     out_width.div_ceil(runs)
 }
 
-fn depthwise_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish) -> Shader {
-    let (out, body, stride) = finish(integer, end);
+fn depthwise_shader(geometry: &Geometry, tile: &Tile, kind: Kind, end: Finish) -> Shader {
+    let integer = kind == Kind::Codes;
+    let (out, body, stride) = finish(kind, end);
     let [lanes_x, lanes_y] = tile.lanes.map(|lanes| format!("{lanes}u"));
     let [kernel_h, kernel_w] = geometry.kernel;
     let (step, dilation) = (geometry.strides[1], geometry.dilations[1]);
@@ -253,7 +315,7 @@ fn depthwise_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish
     let shared = tile.shared.is_some_and(|subgroup| kernel_w <= subgroup);
     let weights = if shared {
         let load =
-            "    let lane_filter = real_of(weights[filter_at + min(own, KERNEL_W - 1u)]);\n".to_owned();
+            "    let lane_filter = weight_of(weights[filter_at + min(own, KERNEL_W - 1u)]);\n".to_owned();
         load + &lines(
             (0..kernel_w)
                 .map(|tap| format!("    let w{tap} = subgroupBroadcast(lane_filter, {tap}u);"))
@@ -262,12 +324,15 @@ fn depthwise_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish
     } else {
         lines(
             (0..kernel_w)
-                .map(|tap| format!("    let w{tap} = real_of(weights[filter_at + {tap}u]);"))
+                .map(|tap| format!("    let w{tap} = weight_of(weights[filter_at + {tap}u]);"))
                 .collect(),
         )
     };
-    let (word, zero) =
-        if integer { ("real_of($ ^ g.flip)", "real_of(g.zero_word)") } else { ("$", "vec4(0.0)") };
+    let (word, zero) = match kind {
+        Kind::Codes => ("real_of($ ^ g.flip)", "real_of(g.zero_word)"),
+        Kind::Halves => ("quantizeToF16($)", "vec4(0.0)"),
+        Kind::Reals | Kind::Weights => ("$", "vec4(0.0)"),
+    };
     let loads = columns.iter().map(|column| {
         let load = word.replace('$', &format!("x[(line_at + at{column}) * g.in_quads + at]"));
         format!(
@@ -293,7 +358,9 @@ fn depthwise_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish
     });
     let values = [
         ("params", PARAMS),
-        ("IN", if integer { "u32" } else { "vec4<f32>" }),
+        ("IN", kind.input()),
+        ("WEIGHTS_IN", kind.weights()),
+        ("WEIGHT", &kind.decoded("quad")),
         ("REAL", if integer { "vec4<f32>(codes_of(quad, 0u))" } else { "quad" }),
         ("SUM", if integer { "vec4<i32>" } else { "vec4<f32>" }),
         ("OUT", out),
@@ -311,7 +378,7 @@ fn depthwise_shader(geometry: &Geometry, tile: &Tile, integer: bool, end: Finish
         ("PRODUCTS", &lines(products.collect())),
         ("STORES", &lines(stores.collect())),
     ];
-    let input = if integer { "codes" } else { "f32" };
+    let input = kind.name();
     let output = if integer && end != Finish::Codes { "_reals" } else { "" };
     let name = format!("depthwise{kernel_h}x{kernel_w}s{step}_{input}{output}_x{}", tile.positions);
     shader(&name, DEPTHWISE, &values)
