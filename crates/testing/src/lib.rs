@@ -13,7 +13,7 @@ mod random;
 use std::path::PathBuf;
 
 pub use model::{ConvOptions, ModelBuilder};
-pub use plugins::{faults, mutations, plugin};
+pub use plugins::{faults, mutations, plugin, program};
 pub use random::Random;
 
 /// Panics unless every element of `actual` is within `relative` of its element in `expected`.

@@ -104,22 +104,60 @@ fn with_make(name: &str, folder: &Path, out: &Path) -> Option<PathBuf> {
     Some(manifest)
 }
 
-fn with_cargo(name: &str, folder: &Path, out: &Path) -> Option<PathBuf> {
+/// A program of this workspace, built now if it is not already: the package and the name of its binary.
+///
+/// `None`, visibly, where there is no `cargo`.
+///
+/// # Panics
+/// When it does not build.
+pub fn program(package: &str, binary: &str) -> Option<PathBuf> {
+    let built = profile_folder().join(binary);
+    // Tests of the whole workspace built it already, with the features that all packages together ask for: building it
+    // alone would compile most of what it depends on once more.
+    if is_newer(&built, &plugins().join("../crates")) == Some(true) {
+        return Some(built);
+    }
+    let profile = cargo_build(package, Path::new(env!("CARGO_MANIFEST_DIR")))?;
+    Some(profile.join(binary))
+}
+
+/// Whether a file is newer than all sources below a folder; `None` where something cannot be read.
+fn is_newer(file: &Path, folder: &Path) -> Option<bool> {
+    let built = fs::metadata(file).ok()?.modified().ok()?;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).ok()?.flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if entry.metadata().ok()?.modified().ok()? > built {
+                return Some(false);
+            }
+        }
+    }
+    Some(true)
+}
+
+/// Builds a package beside the test itself, so that nothing is compiled twice, and says where.
+fn cargo_build(package: &str, folder: &Path) -> Option<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     if Command::new(&cargo).arg("--version").output().is_err() {
-        report_skip(&format!("plugin {name} was not built because there is no `cargo`"));
+        report_skip(&format!("{package} was not built because there is no `cargo`"));
         return None;
     }
-    // Beside the test itself, so that nothing is compiled twice.
     let profile = profile_folder();
     let mut command = Command::new(cargo);
-    command.args(["build", "--locked", "--package", &format!("fewbit-{name}"), "--target-dir"]);
+    command.args(["build", "--locked", "--package", package, "--target-dir"]);
     command.arg(profile.parent().expect("the profile's folder lies in the target folder"));
     if profile.ends_with("release") {
         command.arg("--release");
     }
-    check(name, &command.current_dir(folder).output().expect("cargo was there a moment ago"));
+    check(package, &command.current_dir(folder).output().expect("cargo was there a moment ago"));
+    Some(profile)
+}
 
+fn with_cargo(name: &str, folder: &Path, out: &Path) -> Option<PathBuf> {
+    let profile = cargo_build(&format!("fewbit-{name}"), folder)?;
     let library = format!("libfewbit_{}.so", name.replace('-', "_"));
     let bytes = fs::read(profile.join(&library)).expect("cargo built a cdylib");
     let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();

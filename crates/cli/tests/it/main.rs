@@ -7,3 +7,4 @@ mod mixed;
 mod plugins;
 mod program;
 mod transcripts;
+mod vendor;
