@@ -48,7 +48,7 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct What {
-    /// A backend of the workspace: `cpu`.
+    /// A backend of the workspace: `cpu` or `wgpu`.
     #[arg(long, value_name = "NAME")]
     pub(crate) builtin: Option<String>,
     /// The manifest of a plugin: `example-npu.backend.toml`.
