@@ -29,8 +29,8 @@ use crate::plan::{Arg, Constant, Launch, Lifetime, Plan, Port, Shader};
 const ELEMENTS_MAX: usize = 1 << 30;
 /// Dimensions that a kernel walks over.
 pub(crate) const DIMS: usize = 8;
-/// Scales beyond these are refused: what a device may flush to zero must not matter.
-const SCALES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+/// Scales beyond these are refused: below, what a device may flush to zero would matter.
+const SCALES: std::ops::RangeInclusive<f32> = 1e-36..=f32::MAX;
 
 /// Why a node does not run here.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ struct Params {
 fn code_of(x: f32) -> i32 {
   let bits = bitcast<u32>(x);
   let size = bits & 0x7fffffffu;
-  // NaN counts as 0; so does what is below every scale that is taken.
+  // NaN counts as 0; so does what is far below every scale that is taken.
   if size > 0x7f800000u || size < 0x00800000u {
     return g.zero;
   }
@@ -32,7 +32,7 @@ fn code_of(x: f32) -> i32 {
   // 1 <= rest / divisor < 2: the quotient is that times 2^exponent. Beyond 2^9 every code saturates, infinity too; below
   // 2^-2 every quotient rounds to 0.
   var whole = 0u;
-  if exponent > 9 {
+  if exponent > 9 || size == 0x7f800000u {
     whole = 1024u;
   } else if exponent >= -2 {
     // 24 bits of the quotient, and one more to round by.

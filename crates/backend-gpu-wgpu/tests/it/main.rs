@@ -271,7 +271,8 @@ fn the_largest_sums_are_exact() {
 #[test]
 fn floats_become_codes_by_a_division() {
     for device in devices() {
-        for (scale, zero) in [(0.3f32, 7), (0.017, 128), (3.1e-5, 0), (1.0, 255)] {
+        for (scale, zero) in [(0.3f32, 7), (0.017, 128), (3.1e-5, 0), (1.0, 255), (1.3e36, 255), (1.1e-36, 3)]
+        {
             let mut values: Vec<f32> = (-300..4000).map(|step| (step as f32 * 0.5) * scale).collect();
             values.extend(values.clone().iter().map(|value| f32::from_bits(value.to_bits() + 1)));
             values.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, 1e-40, -0.0]);
