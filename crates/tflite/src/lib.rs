@@ -1,8 +1,8 @@
 //! TFLite models out: programs that [`fewbit_core::lower`] made, as the files that NPUs' compilers and runtimes of
 //! microcontrollers take.
 //!
-//! [`file`] owns the format: what a file says as plain data, read from bytes that nobody vouches for and written in the
-//! same form. [`export`] owns what a program means in it: layouts, operators, and the rules of the 8-bit specification
+//! [`mod@file`] owns the format: what a file says as plain data, read from bytes that nobody vouches for and written in the
+//! same form. [`export()`] owns what a program means in it: layouts, operators, and the rules of the 8-bit specification
 //! (TensorFlow's `lite/g3doc/performance/quantization_spec.md`).
 
 mod error;
