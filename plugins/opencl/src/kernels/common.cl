@@ -42,40 +42,26 @@ inline float quotient(float x, float s, float inverse) {
 #endif
 }
 
-// Up to VEC bytes from `p`, zeros behind `n`.
-inline vuchar load_bytes(__global const uchar *p, int n) {
-  if (n >= VEC) return VLOAD(0, p);
-  uchar part[VEC];
-  for (int i = 0; i < VEC; i++) part[i] = i < n ? p[i] : 0;
-  return VLOAD(0, part);
-}
-
-inline void store_bytes(vuchar v, __global uchar *p, int n) {
-  if (n >= VEC) {
-    VSTORE(v, 0, p);
-    return;
+// load_NAME: up to VEC elements from `p`, zeros behind `n`. store_NAME: the first `n` of `v`.
+#define WITH_TAILS(name, element, vector)                         \
+  inline vector load_##name(__global const element *p, int n) {   \
+    if (n >= VEC) return VLOAD(0, p);                             \
+    element part[VEC];                                            \
+    for (int i = 0; i < VEC; i++) part[i] = i < n ? p[i] : 0;     \
+    return VLOAD(0, part);                                        \
+  }                                                               \
+  inline void store_##name(vector v, __global element *p, int n) { \
+    if (n >= VEC) {                                               \
+      VSTORE(v, 0, p);                                            \
+      return;                                                     \
+    }                                                             \
+    element part[VEC];                                            \
+    VSTORE(v, 0, part);                                           \
+    for (int i = 0; i < n; i++) p[i] = part[i];                   \
   }
-  uchar part[VEC];
-  VSTORE(v, 0, part);
-  for (int i = 0; i < n; i++) p[i] = part[i];
-}
 
-inline vfloat load_floats(__global const float *p, int n) {
-  if (n >= VEC) return VLOAD(0, p);
-  float part[VEC];
-  for (int i = 0; i < VEC; i++) part[i] = i < n ? p[i] : 0.0f;
-  return VLOAD(0, part);
-}
-
-inline void store_floats(vfloat v, __global float *p, int n) {
-  if (n >= VEC) {
-    VSTORE(v, 0, p);
-    return;
-  }
-  float part[VEC];
-  VSTORE(v, 0, part);
-  for (int i = 0; i < n; i++) p[i] = part[i];
-}
+WITH_TAILS(bytes, uchar, vuchar)
+WITH_TAILS(floats, float, vfloat)
 
 // min(max(x, low), high) that lets NaN through.
 inline vfloat bounded(vfloat x, float low, float high) {
