@@ -6,6 +6,8 @@
 mod attributes;
 mod control;
 mod functions;
+#[cfg(test)]
+mod mutated;
 mod operators;
 
 use std::collections::{HashMap, HashSet};
@@ -394,7 +396,9 @@ impl<'a> Importer<'a> {
         let before = self.graph.node_ids().len();
         let translated = match operator.map(|operator| (operator, &operator.translate)) {
             Some((_, Translate::Constant)) => {
-                let tensor = attributes.constant(self.folder).map_err(|error| error.at(&name))?;
+                let tensor =
+                    attributes.constant(self.folder).and_then(|tensor| attributes.check().map(|()| tensor));
+                let tensor = tensor.map_err(|error| error.at(&name))?;
                 if let Some(output) = proto.output.first() {
                     require_finite(output, &tensor)?;
                     self.constant(output, tensor)?;
@@ -408,6 +412,8 @@ impl<'a> Importer<'a> {
             Some((_, Translate::Absorbed(form))) => Err(OnnxError::lack(*form)),
             None => Err(OnnxError::lack("")),
         };
+        // Before what was concluded from an attribute that was not there as it must be.
+        attributes.check().map_err(|error| error.at(&name))?;
         let translated = match translated {
             Ok(translated) => translated,
             Err(error) => match error.as_lack() {

@@ -1,5 +1,7 @@
 //! Attributes of one node, read by name and type.
 
+use std::cell::Cell;
+
 use fewbit_core::ir::{Attribute, Tensor};
 use indexmap::IndexMap;
 
@@ -13,11 +15,13 @@ use crate::tensor;
 pub(super) struct Attributes<'a> {
     node: &'a NodeProto,
     name: &'a str,
+    /// The number of the first attribute read as a type that it is not of, and that type.
+    mistaken: Cell<Option<(usize, AttributeType)>>,
 }
 
 impl<'a> Attributes<'a> {
     pub(super) fn new(node: &'a NodeProto, name: &'a str) -> Self {
-        Self { node, name }
+        Self { node, name, mistaken: Cell::new(None) }
     }
 
     /// The node's name.
@@ -27,6 +31,33 @@ impl<'a> Attributes<'a> {
 
     fn find(&self, name: &str) -> Option<&'a AttributeProto> {
         self.node.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+
+    /// The attribute if it is of type `expected`. One of another type counts as absent until [`Self::check`].
+    fn typed(&self, name: &str, expected: AttributeType) -> Option<&'a AttributeProto> {
+        let at = self.node.attribute.iter().position(|attribute| attribute.name() == name)?;
+        let attribute = &self.node.attribute[at];
+        // Old writers leave the type out: it is that of the field that is there.
+        if matches!(attribute.r#type(), AttributeType::Undefined) || attribute.r#type() == expected {
+            return Some(attribute);
+        }
+        if self.mistaken.get().is_none() {
+            self.mistaken.set(Some((at, expected)));
+        }
+        None
+    }
+
+    /// Fails if an attribute that was asked for is of another type.
+    pub(super) fn check(&self) -> Result<()> {
+        let Some((at, expected)) = self.mistaken.get() else { return Ok(()) };
+        let attribute = &self.node.attribute[at];
+        let name = |kind: AttributeType| kind.as_str_name().to_lowercase();
+        Err(self.fail(format!(
+            "expects {} of type {}, found {}",
+            attribute.name(),
+            name(expected),
+            name(attribute.r#type())
+        )))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -43,7 +74,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn int(&self, name: &str, default: i64) -> i64 {
-        self.find(name).map_or(default, AttributeProto::i)
+        self.typed(name, AttributeType::Int).map_or(default, AttributeProto::i)
     }
 
     pub(super) fn flag(&self, name: &str, default: bool) -> bool {
@@ -51,36 +82,39 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn float(&self, name: &str, default: f32) -> f32 {
-        self.find(name).map_or(default, AttributeProto::f)
+        self.typed(name, AttributeType::Float).map_or(default, AttributeProto::f)
     }
 
     pub(super) fn ints(&self, name: &str) -> Option<&'a [i64]> {
-        self.find(name).map(|attribute| attribute.ints.as_slice())
+        self.typed(name, AttributeType::Ints).map(|attribute| attribute.ints.as_slice())
     }
 
     pub(super) fn floats(&self, name: &str) -> Option<&'a [f32]> {
-        self.find(name).map(|attribute| attribute.floats.as_slice())
+        self.typed(name, AttributeType::Floats).map(|attribute| attribute.floats.as_slice())
     }
 
     /// A graph, where there is one.
     pub(super) fn graph(&self, name: &str) -> Option<&'a GraphProto> {
-        self.find(name).and_then(|attribute| attribute.g.as_ref())
+        self.typed(name, AttributeType::Graph).and_then(|attribute| attribute.g.as_ref())
     }
 
     /// Texts, none where absent; what is not UTF-8 is empty.
     pub(super) fn texts(&self, name: &str) -> Vec<String> {
-        let texts = self.find(name).map(|attribute| attribute.strings.as_slice()).unwrap_or_default();
+        let texts = self
+            .typed(name, AttributeType::Strings)
+            .map(|attribute| attribute.strings.as_slice())
+            .unwrap_or_default();
         texts.iter().map(|text| String::from_utf8(text.to_vec()).unwrap_or_default()).collect()
     }
 
     pub(super) fn text(&self, name: &str, default: &'a str) -> &'a str {
-        self.find(name)
+        self.typed(name, AttributeType::String)
             .and_then(|attribute| attribute.s.as_deref())
             .map_or(default, |text| std::str::from_utf8(text).unwrap_or_default())
     }
 
     pub(super) fn tensor(&self, name: &str, folder: &Folder) -> Result<Option<Tensor>> {
-        self.find(name)
+        self.typed(name, AttributeType::Tensor)
             .and_then(|attribute| attribute.t.as_ref())
             .map(|proto| tensor::read(proto, folder))
             .transpose()
@@ -103,10 +137,10 @@ impl<'a> Attributes<'a> {
             return Ok(tensor);
         }
         let from_core = |error| OnnxError::core(OnnxErrorKind::Tensor, error);
-        if let Some(attribute) = self.find("value_float") {
+        if let Some(attribute) = self.typed("value_float", AttributeType::Float) {
             return Ok(Tensor::scalar(attribute.f()));
         }
-        if let Some(attribute) = self.find("value_int") {
+        if let Some(attribute) = self.typed("value_int", AttributeType::Int) {
             return Ok(Tensor::scalar(attribute.i()));
         }
         if let Some(values) = self.floats("value_floats") {
