@@ -1,3 +1,6 @@
+use fewbit_testing::Random;
+use proptest::prelude::*;
+
 use super::*;
 
 fn good() -> String {
@@ -8,7 +11,7 @@ fn good() -> String {
     )
 }
 
-fn read(text: &str) -> Result<Manifest> {
+fn read(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<Manifest> {
     let folder = std::env::temp_dir().join(format!(
         "fewbit-manifest-{}-{:?}",
         std::process::id(),
@@ -94,4 +97,94 @@ fn another_machine_or_abi_is_refused_before_anything_is_opened() {
         assert!(error.message().contains(expected), "{error}");
     }
     read(&format!("{}\n[platform]\nlibc = \"glibc>=2.1\"\n", good())).unwrap().check_platform().unwrap();
+}
+
+/// A manifest is one that names files beside it, everything else an error of the manifest at its place.
+fn manifest_or_error(text: &[u8]) {
+    match read(text) {
+        Ok(manifest) => {
+            let folder = manifest.path().parent();
+            assert_eq!(manifest.library_path().parent(), folder);
+            assert!(manifest.snapshot_path().is_none_or(|path| path.parent() == folder));
+            // What it says of platforms is judged without a panic too.
+            let _ = manifest.check_platform();
+            assert!(manifest.check_hash().is_err(), "there is no library");
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), PluginErrorKind::Manifest, "{error}");
+            assert!(error.place().is_some_and(|place| place.contains("npu.backend.toml")), "{error}");
+            assert!(!error.message().contains('\n'), "{error}");
+        }
+    }
+}
+
+/// A manifest with every key, some of its lines said twice, left out or exchanged, some values and bytes replaced.
+fn changed(seed: u64) -> Vec<u8> {
+    let mut random = Random::new(seed);
+    let whole = format!(
+        "{}needs_host_minor = 0\n[platform]\nos = [\"linux\"]\narch = [\"x86_64\"]\nlibc = \"glibc>=2.28\"\n\
+         cpu_features = [\"sse2\"]\n[run]\nisolation = \"required\"\nthreads = \"own\"\n[capabilities]\n\
+         snapshot = \"npu.json\"\n",
+        good()
+    );
+    let mut lines: Vec<Vec<u8>> = whole.lines().map(|line| line.as_bytes().to_vec()).collect();
+    for _ in 0..=random.below(3) {
+        let (at, other) = (random.below(lines.len()), random.below(lines.len()));
+        match random.below(6) {
+            0 => lines.swap(at, other),
+            1 => lines[at] = lines[other].clone(),
+            2 => lines[at].clear(),
+            3 => {
+                let values = [
+                    "-1",
+                    "1e400",
+                    "nan",
+                    "99999999999999999999",
+                    "[]",
+                    "[[1], {}]",
+                    "{}",
+                    "''",
+                    "\"\\u0000\"",
+                    "'../../x'",
+                    "1979-05-27",
+                    "'''",
+                    "'glibc>=99999999999999999999.1'",
+                    "['']",
+                ];
+                let key = lines[at].iter().take_while(|&&byte| byte != b'=').count();
+                lines[at].truncate(key);
+                lines[at].extend_from_slice(format!("= {}", random.choose(&values)).as_bytes());
+            }
+            _ => {
+                let place = random.below(lines[at].len() + 1);
+                lines[at].insert(place, random.below(256) as u8);
+            }
+        }
+    }
+    lines.join(&b'\n')
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn arbitrary_files_are_a_manifest_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        manifest_or_error(&bytes);
+    }
+
+    #[test]
+    fn changed_manifests_are_a_manifest_or_an_error(seed in any::<u64>()) {
+        manifest_or_error(&changed(seed));
+    }
+}
+
+#[test]
+fn deep_and_wide_manifests_are_errors() {
+    for deep in ["x = [", "x = {a=", "a.", "[a."] {
+        manifest_or_error(deep.repeat(10_000).as_bytes());
+    }
+    let nested = format!("{}x = {}{}", good(), "[".repeat(200_000), "]".repeat(200_000));
+    manifest_or_error(nested.as_bytes());
+    let dotted = format!("{}{} = 1", good(), vec!["a"; 200_000].join("."));
+    manifest_or_error(dotted.as_bytes());
 }

@@ -1,5 +1,6 @@
 //! Plugins of this repository, loaded in this process and in workers.
 
+mod documents;
 mod faults;
 mod loading;
 mod minors;
