@@ -93,6 +93,7 @@ impl Device for CpuDevice {
     }
 
     fn supports(&self, program: &Graph) -> Result<Vec<Verdict>> {
+        infer::require_fixed_where_known(program)?;
         let tier = self.token.tier();
         Ok(program
             .nodes()

@@ -1,11 +1,13 @@
 //! Random models: integers to the bit, floats within a bound, whatever the tier and the number of threads.
 
 use fewbit_backend_cpu::CpuBackend;
+use fewbit_core::CoreErrorKind;
 use fewbit_core::backend::{CompileOptions, Device};
 use fewbit_core::capability::Support;
+use fewbit_core::infer;
 use fewbit_core::ir::{
-    Activation, BinaryOp, CoordinateMode, DType, Graph, NearestMode, Op, PoolAttributes, ReduceOp,
-    ResizeAttributes, ResizeMode, Tensor, UnaryOp, ValueId,
+    Activation, BinaryOp, CoordinateMode, DType, Dim, Graph, NearestMode, Op, PoolAttributes, ReduceOp,
+    ResizeAttributes, ResizeMode, Shape, Tensor, UnaryOp, ValueId,
 };
 use fewbit_core::plan::Precision;
 use fewbit_core::reference::Interpreter;
@@ -206,4 +208,36 @@ fn a_node_without_a_kernel_runs_in_the_reference_and_says_so() {
     let given = inputs(&graph, 2);
     let expected = Interpreter::new(&graph).unwrap().run(&given).unwrap();
     assert_close(&run(&device, &graph, 1, &given)[0].to_f32_vec(), &expected[0].to_f32_vec(), 1e-5);
+}
+
+/// A model of free batch in front of an operator without a meaning or a shape: `Relu`, then `Nonsense`, then `Relu`.
+fn without_meaning(batch: Dim) -> Graph {
+    let mut graph = Graph::new("free");
+    let shape = Shape(vec![batch, Dim::Fixed(4)]);
+    let x = graph.add_input("x", DType::F32, shape);
+    let y = graph.add_op("first", Op::Unary(UnaryOp::Relu), &[x]);
+    let op = Op::Opaque {
+        domain: "org.example".into(),
+        op_type: "Nonsense".into(),
+        attributes: indexmap::IndexMap::new(),
+        lack: Box::default(),
+    };
+    let odd = graph.add_op("odd", op, &[y]);
+    let last = graph.add_op("last", Op::Unary(UnaryOp::Relu), &[odd]);
+    graph.outputs.push(last);
+    infer::infer(&mut graph).unwrap();
+    graph
+}
+
+#[test]
+fn free_dimensions_are_an_error_and_operators_without_a_meaning_a_verdict() {
+    let device = CpuBackend::new().device();
+    let error = device.supports(&without_meaning(Dim::Symbol("N".into()))).unwrap_err();
+    assert_eq!(error.kind(), CoreErrorKind::Dynamic);
+    assert_eq!(error.place(), Some("x"));
+
+    let verdicts = device.supports(&without_meaning(Dim::Fixed(2))).unwrap();
+    assert_eq!(verdicts[0].support, Support::Native);
+    assert!(!verdicts[1].is_supported() && !verdicts[1].reasons.is_empty(), "{:?}", verdicts[1]);
+    assert_ne!(verdicts[2].support, Support::Native, "its input is of no known shape");
 }

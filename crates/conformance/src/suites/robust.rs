@@ -119,16 +119,12 @@ fn poisoned(probing: &Probing<'_>) -> Result<Outcome, Box<Outcome>> {
 }
 
 /// A program that cannot be compiled: an error or a refusal with a reason, and no executable.
-///
-/// Where `emulated` is allowed, a verdict may be that, which says already that nothing was promised to be fast.
-fn hopeless(probing: &Probing<'_>, program: &Graph, emulated: bool) -> Result<Outcome, Box<Outcome>> {
+fn hopeless(probing: &Probing<'_>, program: &Graph) -> Result<Outcome, Box<Outcome>> {
     let device = probing.device()?;
     probing.enter(Stage::Supports);
     match device.supports(program) {
         Ok(verdicts) => {
-            let refused = verdicts
-                .iter()
-                .any(|verdict| !verdict.is_supported() || (emulated && verdict.support == Support::Emulated));
+            let refused = verdicts.iter().any(|verdict| !verdict.is_supported());
             let silent = verdicts
                 .iter()
                 .any(|verdict| verdict.support != Support::Native && verdict.reasons.is_empty());
@@ -210,14 +206,14 @@ pub(super) fn cases() -> Vec<Case> {
         "robust/program/unknown-operator/refused",
         Suite::Robust,
         "programs",
-        |probing| settle(hopeless(probing, &unknown_operator(), false)),
+        |probing| settle(hopeless(probing, &unknown_operator())),
     ));
     cases.push(Case::probe("robust/program/free-dimension/refused", Suite::Robust, "programs", |probing| {
         let dynamic = probing.subject.capability.processors.iter().any(|processor| processor.dynamic_shapes);
         if dynamic {
             return Outcome::not_applicable("the device takes free dimensions");
         }
-        settle(hopeless(probing, &free_dimension(), true))
+        settle(hopeless(probing, &free_dimension()))
     }));
     cases.push(Case::probe("robust/process/environment/untouched", Suite::Robust, "process", |probing| {
         let before = environment();

@@ -85,7 +85,9 @@ pub trait Device: Send + Sync {
     /// Cheap, and a promise: what is supported compiles.
     ///
     /// # Errors
-    /// When the program itself is broken or has free dimensions.
+    /// When the program itself is broken, and [`CoreErrorKind::Dynamic`](crate::CoreErrorKind::Dynamic) where it has
+    /// free dimensions that the device does not take. What is open only because it depends on an operator without a
+    /// meaning is not an error here: that operator is refused.
     fn supports(&self, program: &Graph) -> Result<Vec<Verdict>>;
 
     /// Lowers the program, packs its weights and plans its memory.
