@@ -8,6 +8,7 @@ use fewbit_core::backend::{
 };
 use fewbit_core::capability::{Capability, Verdict};
 use fewbit_core::error::{CoreError, CoreErrorKind, Result};
+use fewbit_core::infer;
 use fewbit_core::ir::{Graph, ValueId};
 
 use crate::adapter::{Found, discover};
@@ -146,6 +147,7 @@ impl Device for WgpuDevice {
     }
 
     fn supports(&self, program: &Graph) -> Result<Vec<Verdict>> {
+        infer::require_fixed_where_known(program)?;
         let ready = self.ready()?;
         Ok(lower::verdicts(program, ready.tuning)
             .into_iter()
