@@ -60,7 +60,7 @@ fn serve() -> std::result::Result<(), Fault> {
 fn watch(socket: OwnedFd) {
     std::thread::spawn(move || {
         // A hang-up is always reported; nothing else is asked for.
-        let _ = poll(&mut [PollFd::new(&socket, PollFlags::empty())], None);
+        let _ = rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&socket, PollFlags::empty())], None));
         std::thread::sleep(GRACE);
         std::process::abort();
     });

@@ -186,7 +186,9 @@ impl Connection {
         }
         let vectors = [IoSlice::new(&length)];
         // Without a signal where the other side is gone.
-        let sent = rustix::net::sendmsg(&self.stream, &vectors, &mut ancillary, SendFlags::NOSIGNAL)?;
+        let sent = rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(&self.stream, &vectors, &mut ancillary, SendFlags::NOSIGNAL)
+        })?;
         self.stream.write_all(&length[sent.min(4)..])?;
         self.stream.write_all(&bytes)?;
         Ok(())
@@ -197,16 +199,20 @@ impl Connection {
         &mut self,
         deadline: Option<Instant>,
     ) -> Result<(T, Vec<OwnedFd>), Fault> {
-        self.patience(deadline)?;
         let mut length = [0u8; 4];
         let mut descriptors = Vec::new();
         let mut read = 0;
         while read < 4 {
+            self.patience(deadline)?;
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
             let mut target = [IoSliceMut::new(&mut length[read..])];
-            let received =
-                rustix::net::recvmsg(&self.stream, &mut target, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+            let flags = RecvFlags::CMSG_CLOEXEC;
+            let received = match rustix::net::recvmsg(&self.stream, &mut target, &mut ancillary, flags) {
+                // A process that was stopped and goes on has its reads with a time limit ended (signal(7)).
+                Err(rustix::io::Errno::INTR) => continue,
+                received => received?,
+            };
             for message in ancillary.drain() {
                 if let RecvAncillaryMessage::ScmRights(list) = message {
                     descriptors.extend(list);

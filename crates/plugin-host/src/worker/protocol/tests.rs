@@ -211,3 +211,25 @@ fn lengths_alone_take_no_memory() {
     let grown = peak() - before;
     assert!(grown < 256 << 20, "{grown} bytes for a few bytes received");
 }
+
+/// A machine that is put to sleep, or a debugger, stops this process and lets it go on: reads with a time limit then
+/// end early, and nobody has closed anything.
+#[test]
+fn a_process_that_was_stopped_goes_on_waiting() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (mut ours, mut theirs) = (Connection::new(ours), Connection::new(theirs));
+    let read = std::thread::spawn(move || {
+        theirs.receive::<u32>(Some(Instant::now() + Duration::from_secs(20))).map(|(value, _)| value)
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    let stopped = std::process::Command::new("sh")
+        .args(["-c", "kill -STOP $PPID && sleep 0.1 && kill -CONT $PPID"])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    // The frame is sent after the interruption has had time to end the read.
+    std::thread::sleep(Duration::from_millis(50));
+    let sent = ours.send(&7u32, &[]);
+    assert_eq!(read.join().unwrap().unwrap(), 7);
+    sent.unwrap();
+}
