@@ -17,12 +17,49 @@ use sha2::{Digest, Sha256};
 const TIME: u64 = 1_577_836_800;
 
 /// Folders of the repository, and where their files lie in the kit.
-const FOLDERS: [(&str, &str); 5] = [
+const FOLDERS: [(&str, &str); 10] = [
     ("crates/abi/include/fewbit", "include/fewbit"),
     ("crates/conformance/profiles", "profiles"),
-    ("docs/vendor", "docs"),
+    ("docs/vendor", "docs/vendor"),
     ("plugins/sample-c", "samples/sample-c"),
     ("plugins/sample-cpp", "samples/sample-cpp"),
+    ("plugins/sample-rust", "samples/sample-rust"),
+    ("plugins/sample-rust/src", "samples/sample-rust/src"),
+    ("crates/plugin-sdk/src", "rust/fewbit-plugin-sdk/src"),
+    ("crates/abi/src", "rust/fewbit-abi/src"),
+    ("crates/abi/include/fewbit", "rust/fewbit-abi/include/fewbit"),
+];
+
+/// Single files of the repository that lie in the kit under the names they have here.
+const FILES: [&str; 2] = ["LICENSE", "docs/design/capability.md"];
+
+/// The manifest of a Rust package of the kit: those of the repository inherit from its workspace, which is not there.
+fn package(name: &str, more: &str) -> Vec<u8> {
+    format!(
+        "[package]\nname = \"{name}\"\nversion = \"{}\"\nedition = \"2024\"\nrust-version = \"{}\"\nlicense = \"{}\"\n\
+         publish = false\n{more}",
+        env!("CARGO_PKG_VERSION"),
+        env!("CARGO_PKG_RUST_VERSION"),
+        env!("CARGO_PKG_LICENSE"),
+    )
+    .into_bytes()
+}
+
+/// What the Rust packages of the kit add to their manifests. They need no package of others, so they build without a
+/// network.
+const PACKAGES: [(&str, &str, &str); 3] = [
+    ("rust/fewbit-abi", "fewbit-abi", ""),
+    (
+        "rust/fewbit-plugin-sdk",
+        "fewbit-plugin-sdk",
+        "\n[dependencies]\nfewbit-abi = { path = \"../fewbit-abi\" }\n",
+    ),
+    (
+        "samples/sample-rust",
+        "fewbit-sample-rust",
+        "\n[lib]\ncrate-type = [\"cdylib\"]\n\n\
+         [dependencies]\nfewbit-plugin-sdk = { path = \"../../rust/fewbit-plugin-sdk\" }\n\n[workspace]\n",
+    ),
 ];
 
 /// Builds the kit and says where it is.
@@ -39,7 +76,12 @@ pub(crate) fn run(root: &Path, out: Option<PathBuf>, conformance: Option<PathBuf
     for (from, to) in FOLDERS {
         collect(&root.join(from), to, &mut files)?;
     }
-    files.insert("LICENSE".to_owned(), read(&root.join("LICENSE"))?);
+    for name in FILES {
+        files.insert(name.to_owned(), read(&root.join(name))?);
+    }
+    for (folder, name, more) in PACKAGES {
+        files.insert(format!("{folder}/Cargo.toml"), package(name, more));
+    }
     files.insert("README.md".to_owned(), README.replace("@NAME@", &name).into_bytes());
     files.insert(PROGRAM.to_owned(), read(&conformance)?);
     files.insert("kit.json".to_owned(), index(root, version, &target, &files)?);
@@ -58,7 +100,7 @@ const README: &str = "\
 # Vendor kit of fewbit
 
 Headers, samples, the documents and the program `conformance`, with which a backend is written and proven; nothing else
-is needed but a C compiler and make.
+is needed but a C compiler and make, or for Rust its compiler and cargo, without a network.
 
 ```
 tar xzf @NAME@.tar.gz
@@ -69,10 +111,11 @@ bin/conformance verify report --library samples/sample-c/build/libsample_c.so
 ```
 
 - `include/fewbit`: the ABI in C (`plugin.h`, `ext.h`), and C++11 over it (`plugin.hpp`).
-- `samples`: the same backend in C and in C++; `make` builds the library and its manifest. Copy one, rename it, and
-  replace one kernel after the other by a call of your device. The sample in Rust lies in fewbit's repository, beside
-  the crate it is written with.
-- `docs`: the ABI, the operators and their arithmetic, the kit, porting from ONNX Runtime and TensorFlow Lite.
+- `samples`: the same backend in C, C++ and Rust; `make` builds the library and its manifest. Copy one, rename it, and
+  replace one kernel after the other by a call of your device.
+- `rust`: the crate that the sample in Rust is written with, and the ABI in Rust below it.
+- `docs/vendor`: the ABI, the operators and their arithmetic, the kit, porting from ONNX Runtime and TensorFlow Lite;
+  `docs/design/capability.md`: the document in which a backend says what it can do.
 - `profiles`: what a claim means, line by line.
 - `kit.json`: versions, and the SHA-256 of every file.
 ";
@@ -128,9 +171,19 @@ fn index(root: &Path, version: &str, target: &str, files: &BTreeMap<String, Vec<
         "kit": version,
         "abi": { "major": number("FEWBIT_ABI_MAJOR")?, "minor": number("FEWBIT_ABI_MINOR")? },
         "target": target,
+        "triple": triple()?,
         "sha256": hashes,
     });
     Ok(format!("{index:#}\n").into_bytes())
+}
+
+/// The machine that `conformance` is built for, as Rust names it.
+fn triple() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().context("rustc -vV")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("expected `rustc -vV` to name its host")?.to_owned())
 }
 
 fn archive(name: &str, files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {

@@ -61,7 +61,14 @@ fn the_kit_stands_alone() {
     let index: serde_json::Value = serde_json::from_slice(&fs::read(root.join("kit.json")).unwrap()).unwrap();
     assert_eq!(index["kit"], env!("CARGO_PKG_VERSION"));
     assert_eq!(index["abi"]["major"], 1);
+    assert!(index["triple"].as_str().is_some_and(|triple| triple.starts_with(std::env::consts::ARCH)));
     let hashes = index["sha256"].as_object().unwrap();
+    let own = ["kit.json", "report", "build"];
+    for entry in files(&root) {
+        let name = entry.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        let is_made = own.iter().any(|part| Path::new(&name).components().any(|c| c.as_os_str() == *part));
+        assert!(is_made || hashes.contains_key(&name), "{name} has no hash");
+    }
     for (file, hash) in hashes {
         let found: String = Sha256::digest(fs::read(root.join(file)).unwrap())
             .iter()
@@ -72,11 +79,46 @@ fn the_kit_stands_alone() {
     for file in [
         "include/fewbit/plugin.h",
         "samples/sample-cpp/Makefile",
-        "docs/abi.md",
+        "samples/sample-rust/Cargo.toml",
+        "rust/fewbit-plugin-sdk/src/lib.rs",
+        "docs/vendor/abi.md",
+        "docs/design/capability.md",
         "profiles/core.profile",
         "LICENSE",
     ] {
         assert!(hashes.contains_key(file), "{file} is not in the kit");
     }
+    builds_without_the_repository(&root);
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// The samples in other languages build from the kit alone, the one in Rust without a network.
+fn builds_without_the_repository(kit: &Path) {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    for (sample, tool, library) in [
+        ("sample-cpp", "c++", "libsample_cpp.so"),
+        ("sample-rust", cargo.as_str(), "libfewbit_sample_rust.so"),
+    ] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            fewbit_testing::skip!("{sample} of the kit needs `{tool}`");
+        }
+        let folder = kit.join("samples").join(sample);
+        let mut make = Command::new("make");
+        make.arg("-C").arg(&folder).env_remove("MAKEFLAGS").env("CARGO_NET_OFFLINE", "true");
+        done(&make.env_remove("CARGO_TARGET_DIR").output().unwrap());
+        assert!(folder.join("build").join(library).is_file(), "{sample}");
+        assert!(folder.join(format!("build/{sample}.backend.toml")).is_file(), "{sample}");
+    }
+}
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
 }
