@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fewbit-report",
             "fewbit-runtime",
             "fewbit-plugin-host",
+            "fewbit-conformance",
             "fewbit-backend-cpu",
             "fewbit-backend-gpu-wgpu",
         ],

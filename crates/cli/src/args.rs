@@ -163,6 +163,17 @@ pub(crate) enum Plugins {
         /// Its id, the last part of it, or a manifest.
         name: String,
     },
+    /// Lets a plugin run inside this process from now on, because a report shows that exactly its library conforms.
+    Trust {
+        /// Its id, the last part of it, or a manifest.
+        name: String,
+        /// The folder of a passing report of `conformance`, which is verified; a whole profile.
+        #[arg(required_unless_present = "forget")]
+        report: Option<PathBuf>,
+        /// Take the trust back: the plugin runs in a process of its own again.
+        #[arg(long, conflicts_with = "report")]
+        forget: bool,
+    },
     /// Writes a working plugin to start from, with everything that building it needs.
     New {
         /// What it is called: lower-case letters, digits and hyphens.

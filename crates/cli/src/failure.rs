@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fewbit_calibrate::CalibrateError;
+use fewbit_conformance::{KitError, KitErrorKind};
 use fewbit_core::{CoreError, CoreErrorKind};
 use fewbit_onnx::OnnxError;
 use fewbit_plugin_host::PluginError;
@@ -24,6 +25,10 @@ pub(crate) mod codes {
             "The backend that was asked for is not part of this build, or what it needs (a device, a driver, a \
              library) is missing on this machine. The exit code is 3.",
             "Look at `fewbit backends`, and choose another one with --backend or in fewbit.toml.";
+        TRUST = "TRUST", "a report that earns no trust",
+            "The report holds, and it is not of the plugin's library, not of a whole profile, or says that the plugin \
+             does not conform. Nothing was recorded: the plugin runs in a process of its own. The exit code is 1.",
+            "Run `conformance run --manifest NAME.backend.toml --profile core --out FOLDER` on the library as it is now.";
         DEFECT = "DEFECT", "a defect of the program",
             "The program met a state that it holds to be impossible, and stopped. No input should be able to cause \
              this, whatever it holds. The exit code is 4.",
@@ -94,6 +99,14 @@ pub(crate) struct Missing {
     pub(crate) help: String,
 }
 
+/// A report that does not allow what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {message}")]
+pub(crate) struct Untrusted {
+    pub(crate) place: String,
+    pub(crate) message: String,
+}
+
 /// What is told of an error.
 struct Told {
     code: &'static str,
@@ -130,6 +143,12 @@ fn look_up(error: &anyhow::Error) -> Told {
             (codes::FILE, Some(error.place.clone()), error.help.clone(), EXIT_USAGE)
         } else if let Some(error) = cause.downcast_ref::<Missing>() {
             (codes::DEVICE, None, Some(error.help.clone()), EXIT_ENVIRONMENT)
+        } else if let Some(error) = cause.downcast_ref::<Untrusted>() {
+            (codes::TRUST, Some(error.place.clone()), None, EXIT_NO)
+        } else if let Some(error) = cause.downcast_ref::<KitError>() {
+            // The question was sound, and the answer is no.
+            let exit = if error.kind() == KitErrorKind::Tampered { EXIT_NO } else { EXIT_USAGE };
+            (error.code(), None, own(Some(error.remedy())), exit)
         } else {
             continue;
         };

@@ -19,6 +19,7 @@ mod output;
 mod planning;
 mod plugins;
 mod progress;
+mod trusted;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

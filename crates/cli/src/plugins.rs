@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use anyhow::{Context, Result};
 use fewbit_core::backend::Backend;
-use fewbit_plugin_host::{Found, LoadOptions, Manifest, PluginBackend, PluginError, Search, WorkerOptions};
+use fewbit_plugin_host::{
+    Found, Isolation, LoadOptions, Manifest, PluginBackend, PluginError, Search, WorkerOptions,
+};
 
 use crate::config::Config;
 
@@ -28,6 +30,19 @@ pub(crate) fn options(config: &Config) -> Result<LoadOptions> {
         options.worker = Some(WorkerOptions::new(program, [OsString::from(WORKER)]));
     }
     Ok(options)
+}
+
+/// How this plugin is loaded: inside this process without being told so where a report of it was verified, and its
+/// manifest does not ask for a process of its own.
+fn options_for(manifest: &Manifest, general: &LoadOptions) -> LoadOptions {
+    let mut options = general.clone();
+    if options.worker.is_some()
+        && manifest.run.isolation != Isolation::Required
+        && crate::trusted::is_trusted(manifest)
+    {
+        options.worker = None;
+    }
+    options
 }
 
 /// The most detailed level that this program's own log keeps of plugins: 1 for errors to 5 for all.
@@ -64,7 +79,7 @@ pub(crate) fn manifest(name: &str, config: &Config) -> Result<Option<Manifest>> 
 /// The plugin of that name, loaded; `None` where there is none.
 pub(crate) fn load(name: &str, config: &Config) -> Result<Option<Box<dyn Backend>>> {
     let Some(manifest) = manifest(name, config)? else { return Ok(None) };
-    Ok(Some(Box::new(PluginBackend::load(&manifest, &options(config)?)?)))
+    Ok(Some(Box::new(PluginBackend::load(&manifest, &options_for(&manifest, &options(config)?))?)))
 }
 
 /// Plugins that were loaded, and what is wrong with others.
@@ -79,7 +94,7 @@ pub(crate) fn load_all(config: &Config) -> Result<Loaded> {
     let options = options(config)?;
     let mut loaded = Loaded { backends: Vec::new(), problems };
     for manifest in manifests {
-        match PluginBackend::load(&manifest, &options) {
+        match PluginBackend::load(&manifest, &options_for(&manifest, &options)) {
             Ok(backend) => loaded.backends.push(Box::new(backend)),
             Err(problem) => loaded.problems.push(problem),
         }

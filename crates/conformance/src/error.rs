@@ -33,7 +33,7 @@ fewbit_core::kinds_with_codes! { KitErrorKind {
         "Check the path and the permissions.";
     Profile = "KIT-PROFILE", "a profile that cannot be used",
         "There is no built-in profile of that name, or a line of the file is of no known form.",
-        "`conformance list` names the built-in profiles; docs/vendor/conformance.md describes the form.";
+        "Choose one that `conformance list` names; docs/vendor/conformance.md describes the form.";
     Waiver = "KIT-WAIVER", "a waiver that cannot be used",
         "A waiver needs a case pattern, a reason, an issue and an expiry date of the form 2030-12-31.",
         "Complete the line that the message names.";
@@ -45,7 +45,7 @@ fewbit_core::kinds_with_codes! { KitErrorKind {
         "Make the report again with `conformance run`; a report is never edited.";
     Case = "KIT-CASE", "a case that does not exist",
         "No case of this suite version has that id.",
-        "`conformance list` prints the ids.";
+        "Choose one that `conformance list` prints.";
     Subject = "KIT-SUBJECT", "a device that does not answer",
         "The backend or plugin cannot be loaded, has no device, or its capability document cannot be used.",
         "The message repeats what the backend said.";

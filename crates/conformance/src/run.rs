@@ -182,7 +182,8 @@ pub fn run(
         return Err(crate::KitError::new(
             crate::KitErrorKind::Case,
             format!("expected a pattern of cases of profile {}, found `{filter}`", profile.name),
-        ));
+        )
+        .help("in a pattern `*` is one part of an id and `**` any number of them, as in `abi/**`"));
     }
     Ok(Report::new(subject, profile, waivers, options, results, started.elapsed()))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use fewbit_calibrate::CalibrateErrorKind;
 use fewbit_calibrate::doctor::FindingKind;
+use fewbit_conformance::KitErrorKind;
 use fewbit_core::CoreErrorKind;
 use fewbit_core::capability::reasons;
 use fewbit_core::diag::{Entry, nearest};
@@ -55,6 +56,7 @@ fn all() -> Vec<Explained> {
         (Kind::Error, TfliteErrorKind::CODES),
         (Kind::Error, CalibrateErrorKind::CODES),
         (Kind::Error, PluginErrorKind::CODES),
+        (Kind::Error, KitErrorKind::CODES),
         (Kind::Reason, reasons::ALL),
         (Kind::Finding, FindingKind::CODES),
     ];

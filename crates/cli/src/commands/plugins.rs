@@ -4,19 +4,20 @@ use std::path::Path;
 
 use anyhow::Result;
 use fewbit_core::backend::Backend;
-use fewbit_plugin_host::{PluginBackend, PluginError};
+use fewbit_plugin_host::{Manifest, PluginBackend, PluginError};
 use serde::Serialize;
 
 use super::plugins_new::{Language, write_template};
 use crate::args::{Format, Plugins};
 use crate::config::Config;
 use crate::failure::Missing;
-use crate::{Answer, output, plugins};
+use crate::{Answer, output, plugins, trusted};
 
 pub(crate) fn run(arguments: &Plugins, format: Format, config: &Config) -> Result<Answer> {
     match arguments {
         Plugins::List => list(format, config),
         Plugins::Probe { name } => probe(name, format, config),
+        Plugins::Trust { name, report, .. } => trust(name, report.as_deref(), format, config),
         Plugins::New { name, lang, output } => {
             new(name, *lang, output.as_deref().unwrap_or(Path::new(name)), format)
         }
@@ -107,12 +108,39 @@ fn list(format: Format, config: &Config) -> Result<Answer> {
     Ok(if sound { Answer::Yes } else { Answer::No })
 }
 
+/// The manifest of the plugin that is called so.
+fn named(name: &str, config: &Config) -> Result<Manifest> {
+    plugins::manifest(name, config)?.ok_or_else(|| {
+        let message = format!("expected a plugin, found none called `{name}`");
+        Missing { message, help: "see `fewbit plugins list`".to_owned() }.into()
+    })
+}
+
+/// Gives a plugin the trust that a report earns, or without one takes it back.
+fn trust(name: &str, report: Option<&Path>, format: Format, config: &Config) -> Result<Answer> {
+    let manifest = named(name, config)?;
+    let Some(report) = report else {
+        trusted::forget(&manifest)?;
+        let value = serde_json::json!({ "id": manifest.id, "trusted": false });
+        output::print(format, &value, || format!("{} runs in a process of its own again\n", manifest.id))?;
+        return Ok(Answer::Yes);
+    };
+    let record = trusted::trust(&manifest, report)?;
+    let value = serde_json::json!({ "id": manifest.id, "trusted": true, "record": record });
+    output::print(format, &value, || {
+        format!(
+            "{} conforms to {} and runs inside this process from now on, while neither its library nor {} changes\n",
+            record.id,
+            record.profile,
+            record.report.display()
+        )
+    })?;
+    Ok(Answer::Yes)
+}
+
 /// Loads one plugin and shows what its devices say.
 fn probe(name: &str, format: Format, config: &Config) -> Result<Answer> {
-    let Some(manifest) = plugins::manifest(name, config)? else {
-        let message = format!("expected a plugin, found none called `{name}`");
-        return Err(Missing { message, help: "see `fewbit plugins list`".to_owned() }.into());
-    };
+    let manifest = named(name, config)?;
     match PluginBackend::load(&manifest, &plugins::options(config)?) {
         Ok(backend) => {
             let mut devices = Vec::new();
