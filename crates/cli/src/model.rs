@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use fewbit_core::ir::{DType, Graph};
 use fewbit_core::{infer, ir, pass, split};
 use fewbit_onnx::ImportOptions;
+use indexmap::IndexMap;
 
 use crate::args::ShapeArguments;
 use crate::config::Config;
@@ -56,11 +57,26 @@ impl Model {
             .len();
         let ShapeArguments { shape, set } = arguments;
         let shapes = config.shape.iter().filter(|_| shape.is_empty()).chain(shape);
-        let fixed = shapes.map(|shape| parse_shape(shape)).collect::<Result<_>>()?;
+        let fixed: IndexMap<_, _> = shapes.map(|shape| parse_shape(shape)).collect::<Result<_>>()?;
         let numbers = config.set.iter().filter(|_| set.is_empty()).chain(set);
-        let numbers = numbers.map(|number| parse_number(number)).collect::<Result<_>>()?;
-        let mut source = fewbit_onnx::open(path, &ImportOptions::fixed(fixed, Some(1)).with_values(numbers))
-            .with_context(|| format!("cannot import {}", path.display()))?;
+        let numbers: IndexMap<_, _> = numbers.map(|number| parse_number(number)).collect::<Result<_>>()?;
+        let mut source = if path.extension().is_some_and(|extension| extension == "tflite") {
+            if !fixed.is_empty() || !numbers.is_empty() {
+                return Err(Usage::of_file(
+                    path,
+                    "expected no --shape and no --set: the file fixes its inputs",
+                )
+                .help("leave them out, for TFLite models have no free extents")
+                .into());
+            }
+            let bytes = std::fs::read(path)
+                .map_err(|error| Refused::new(path, format!("cannot be read: {error}")))?;
+            fewbit_tflite::import(&bytes).map_err(anyhow::Error::from)
+        } else {
+            fewbit_onnx::open(path, &ImportOptions::fixed(fixed, Some(1)).with_values(numbers))
+                .map_err(anyhow::Error::from)
+        }
+        .with_context(|| format!("cannot import {}", path.display()))?;
         infer::infer(&mut source)?;
         let mut graph = source.clone();
         pass::optimize(&mut graph, &mut |name, graph, changes| {

@@ -14,6 +14,8 @@ pub enum TfliteErrorKind {
     Version,
     /// A node that TFLite has no form for.
     Export,
+    /// An operator or a form of TFLite that has no meaning here.
+    Import,
 }
 
 fewbit_core::kinds_with_codes! { TfliteErrorKind {
@@ -26,6 +28,9 @@ fewbit_core::kinds_with_codes! { TfliteErrorKind {
     Export = "TFL-EXPORT", "no form in TFLite",
         "The program holds a node, an element type or parameters that TFLite's operators do not have.",
         "Keep the node in float with --pin NODE=f32, or write ONNX: give the output a name that ends with .onnx.";
+    Import = "TFL-IMPORT", "no meaning for TFLite's operator",
+        "The file holds an operator, an element type or a form that this build cannot turn into its own operators.",
+        "Convert the model to ONNX from where it was trained, or leave the operator out of the part that is deployed.";
 } }
 
 /// An error of reading or writing TFLite: kind, place, message and remedy.
@@ -48,6 +53,10 @@ impl TfliteError {
 
     pub(crate) fn export(message: impl Into<String>) -> Self {
         Self::new(TfliteErrorKind::Export, message)
+    }
+
+    pub(crate) fn import(message: impl Into<String>) -> Self {
+        Self::new(TfliteErrorKind::Import, message)
     }
 
     pub(crate) fn at(mut self, place: impl Into<String>) -> Self {

@@ -1,5 +1,6 @@
 //! What the crate promises.
 
 mod files;
+mod import;
 mod litert;
 mod programs;
