@@ -1,4 +1,5 @@
-//! int8 convolutions over the layers of EfficientNet-Lite0 at 224×224 and a square matrix product, one thread.
+//! int8 convolutions over the layers of EfficientNet-Lite0 at 224×224, those of ResNet-18 and a square matrix product, one
+//! thread.
 //!
 //! `cargo bench -p fewbit-kernels --bench int8` runs them under criterion in the best tier (or the one that
 //! `FEWBIT_CPU_TIER` names); with `-- --table` it prints one line per layer instead: the best time of many runs,
@@ -82,7 +83,11 @@ fn layers() -> Vec<(u32, String, ConvShape)> {
     ] {
         add(count, kernel, stride, size, channels, channels, channels);
     }
-    add(0, 3, 1, 28, 128, 128, 1);
+    // The layers that make up ResNet-18.
+    add(0, 7, 2, 224, 3, 64, 1);
+    for (size, channels) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
+        add(0, 3, 1, size, channels, channels, 1);
+    }
     layers.push((0, "gemm_1024_1024_1024".to_owned(), ConvShape::gemm(1024, 1024, 1024)));
     layers
 }

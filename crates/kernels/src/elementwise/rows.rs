@@ -8,10 +8,13 @@ use crate::tiered::tiered;
 
 /// Lanes of a sum: element `i` of a row goes to lane `i % LANES`.
 const LANES: usize = 16;
+/// How far below the greatest element of its row one is so small a part of the sum (1.8e-35) that it counts as nothing.
+/// Numbers that are less than normal take a hundred times as long to compute with, and masked rows are full of them.
+const NEGLIGIBLE: f32 = 80.0;
 
 /// Softmax of each row of `width` elements: `eˣ⁻ᵐᵃˣ / Σ eˣ⁻ᵐᵃˣ`, or its logarithm `x - max - ln Σ`.
 ///
-/// Relative error within `(width / 16 + 10) * 2⁻²³`. A row with a NaN, or of only negative infinities, gives NaN.
+/// Relative error within `(width / 16 + 10) * 2⁻²³`, and 0 for elements more than 80 below the greatest of their row. A row with a NaN, or of only negative infinities, gives NaN.
 pub fn softmax_f32(
     token: TierToken,
     x: &[f32],
@@ -59,7 +62,10 @@ tiered! {
                 if a > b || a.is_nan() { a } else { b }
             });
             for (y, &x) in out.iter_mut().zip(x) {
-                *y = math::exp(x - max);
+                let below = x - max;
+                // Comparisons written so that NaN passes.
+                let bounded = if below < -NEGLIGIBLE { -NEGLIGIBLE } else { below };
+                *y = if below < -NEGLIGIBLE { 0.0 } else { math::exp(bounded) };
             }
             let total = fold(out, 0.0, |lane, y| lane + y, |a, b| a + b);
             if logarithm {

@@ -23,7 +23,7 @@ pub(super) struct Dense {
     packed: Aligned,
     /// Whether two weights share a byte of `packed`, and bytes of the largest panel once it is expanded.
     nibbles: Option<usize>,
-    /// Output pixels whose activations are walked at once.
+    /// Output pixels whose activations should be walked at once: see [`block_len`].
     block: usize,
 }
 
@@ -62,11 +62,18 @@ pub(super) struct PanelJob<'a> {
     pub(super) out_stride: usize,
 }
 
-/// Activation bytes that a block may walk: they stay in the first-level cache while panels pass.
+/// Activation bytes that a block should walk: they stay in the first-level cache while panels pass.
 const BLOCK_BYTES: usize = 24 * 1024;
 /// A multiple of every tile height.
 const BLOCK_STEP: usize = 24;
 const LARGEST_BLOCK: usize = 192;
+
+/// Output pixels of a block where `pixels` are cut into nearly equal ones of about `wanted`: at most half as many more.
+///
+/// A short last block would read all weights once more for a few pixels.
+fn block_len(pixels: usize, wanted: usize) -> usize {
+    pixels.div_ceil(((pixels + wanted / 2) / wanted).max(1))
+}
 
 impl Dense {
     /// Packs weights; with `four_bits` two of them share a byte until their panel is needed.
@@ -110,7 +117,9 @@ impl Dense {
                 }
             }
         }
-        let fits = BLOCK_BYTES / shape.depth().max(1) / BLOCK_STEP * BLOCK_STEP;
+        // Windows overlap: an output pixel brings this much input that its neighbours have not read.
+        let fresh = (shape.in_c * shape.stride_h * shape.stride_w).min(shape.depth() * shape.groups);
+        let fits = BLOCK_BYTES / fresh.max(1) / BLOCK_STEP * BLOCK_STEP;
         let block = fits.clamp(BLOCK_STEP * 2, LARGEST_BLOCK);
         let mut this = Self { isa, segments, panels, group_bytes, group_slots, packed, nibbles: None, block };
         if four_bits {
@@ -155,19 +164,25 @@ impl Dense {
     }
 
     pub(super) fn work_len(&self, shape: &ConvShape) -> usize {
-        self.nibbles.map_or(0, space::<u8>) + self.segments.space(shape, self.block)
+        self.nibbles.map_or(0, space::<u8>) + self.segments.space(shape, self.longest_block())
+    }
+
+    /// Output pixels of the longest block that [`block_len`] gives.
+    fn longest_block(&self) -> usize {
+        self.block + self.block / 2
     }
 
     pub(super) fn run(&self, shape: &ConvShape, job: Job<'_>) {
         let Job { input, x_zero, elements, bias, mut sink, work } = job;
         let mut parts = Parts(work);
         let expanded = parts.take::<u8>(self.nibbles.unwrap_or(0));
-        let mut table = self.segments.table(shape, input, x_zero, self.block, &mut parts);
+        let mut table = self.segments.table(shape, input, x_zero, self.longest_block(), &mut parts);
         let wide = shape.out_c / shape.groups;
         let pixels = elements.start / shape.out_c..elements.end.div_ceil(shape.out_c);
+        let block_len = block_len(pixels.len(), self.block);
         let mut first = pixels.start;
         while first < pixels.end {
-            let block = first..(first + self.block).min(pixels.end);
+            let block = first..(first + block_len).min(pixels.end);
             table.fill(block.clone());
             for group in 0..shape.groups {
                 let reads = table.reads(block.clone(), group);

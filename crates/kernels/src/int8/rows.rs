@@ -14,8 +14,9 @@ use super::mem::Reads;
 use crate::scratch::{LINE, Parts, space};
 use crate::shape::ConvShape;
 
-/// Fewer channels than this are read by kernel row, not by tap.
-const FEW_CHANNELS: usize = 33;
+/// Fewer channels than this are read by kernel row, not by tap: a row of pointers made for fewer products costs more
+/// (64 channels: 1.2 times the time, 128: 1.08, 256: none; `cargo bench -p fewbit-kernels --bench int8 -- --table`).
+const FEW_CHANNELS: usize = 129;
 
 /// How a shape's products are cut into segments.
 #[derive(Debug, Clone)]
