@@ -143,7 +143,7 @@ impl<'a> Importer<'a> {
             let name = self.fresh(&name);
             let read = if tensor.quantization.is_some() { DType::F32 } else { dtype };
             let value = self.graph.add_input(name, read, Shape::fixed(&extents));
-            let value = self.through_codes(at, value, None)?;
+            let value = self.through_codes(at, value)?;
             self.forms[at as usize].plain = Some(value);
         }
         Ok(())
@@ -351,17 +351,9 @@ impl<'a> Importer<'a> {
     }
 
     /// Numbers as the tensor `at` can hold them: rounded to its codes where it has some.
-    ///
-    /// `given` is a value of the same numbers' tensor whose codes pass unchanged: it is not rounded again.
-    fn through_codes(&mut self, at: i32, value: ValueId, given: Option<i32>) -> Result<ValueId> {
+    fn through_codes(&mut self, at: i32, value: ValueId) -> Result<ValueId> {
         let tensor = self.tensor(at)?;
         let Some(quantization) = &tensor.quantization else { return Ok(value) };
-        if let Some(given) = given {
-            let other = self.tensor(given)?;
-            if other.dtype == tensor.dtype && other.quantization.as_ref() == Some(quantization) {
-                return Ok(value);
-            }
-        }
         let to = dtype(tensor)?;
         if quantization.scales.len() != 1 || !matches!(to, DType::I8 | DType::U8 | DType::I16) {
             return Err(TfliteError::import(format!(
@@ -378,13 +370,13 @@ impl<'a> Importer<'a> {
 
     /// The tensor `at` was computed, with its axes as in the file.
     fn made(&mut self, at: i32, value: ValueId) -> Result<()> {
-        let value = self.through_codes(at, value, None)?;
+        let value = self.through_codes(at, value)?;
         self.set(at, Forms { plain: Some(value), first: None })
     }
 
     /// The tensor `at` was computed, with its channels in front of space.
     fn made_first(&mut self, at: i32, value: ValueId) -> Result<()> {
-        let value = self.through_codes(at, value, None)?;
+        let value = self.through_codes(at, value)?;
         self.set(at, Forms { plain: None, first: Some(value) })
     }
 
@@ -423,7 +415,7 @@ fn dtype(tensor: &file::Tensor) -> Result<DType> {
     })
 }
 
-/// The same elements with their axes in another order; 4-bit elements become bytes on the way.
+/// The same elements with their axes in another order.
 fn permuted(tensor: &Tensor, perm: &[usize]) -> Result<Tensor> {
     let extents = tensor.extents();
     if extents.len() != perm.len() {

@@ -231,7 +231,7 @@ impl Importer<'_> {
         if extents.len() != 2 {
             let shape: Vec<i64> = extents.iter().map(|&extent| signed(extent)).collect();
             // Rounded before it gets another shape: the product then writes codes itself.
-            value = self.through_codes(y, value, None)?;
+            value = self.through_codes(y, value)?;
             let shape = self.numbers(y, &shape)?;
             value = self.node(y, Op::Reshape { allow_zero: true }, &[value, shape]);
         }
