@@ -6,8 +6,8 @@
 Every runtime has the model in a process of its own and waits there while another one runs. A round gives each of them
 the same time; what is printed is the median over rounds of each round's median, and the median over rounds of the ratio
 of fewbit to the best of the others in that round (below 1: fewbit is ahead), apart for float and for int8. `load` is the
-time from opening the file to being ready to run, `memory` the process's peak behind the same point, less what it had
-before. A package that is missing, or a model that it refuses, is left out with the reason on standard error.
+time from opening the file to being ready to run (for the others, which may prepare on their first run, to its end),
+`memory` the process's peak by then less what it had before (for fewbit the whole process). A package that is missing, or a model that it refuses, is left out with the reason on standard error.
 
 int8 is each tool's own: ONNX Runtime's `quantize_static` (QDQ, per channel), NNCF for OpenVINO, `fewbit quantize`,
 and in LiteRT (XNNPACK) the TFLite file that fewbit writes. All are calibrated on the same eight arrays of noise: this
@@ -87,6 +87,16 @@ def fixed(model, work):
                 for dim, length in zip(value.type.tensor_type.shape.dim, shapes[value.name][0]):
                     dim.dim_value = length
         onnx.save(loaded, path)
+    return path
+
+
+def feeds_file(model, work):
+    """The arrays that peers are timed with; a peer that made them itself would load the model for it and look large."""
+    import numpy as np
+
+    path = work / f"{model.stem}.feeds.npz"
+    if not path.exists():
+        np.savez(path, **noise(model, 99))
     return path
 
 
@@ -314,9 +324,11 @@ def resident():
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) << 10
 
 
-def serve(engine, model, path, threads):
+def serve(engine, feeds, path, threads):
     """A runtime's own process: loads, says so, and runs for a while whenever it is asked to."""
-    feeds = noise(model, 99)
+    import numpy as np
+
+    feeds = dict(np.load(feeds))
     load = ENGINES[engine][0](path, threads, feeds)
     before, start = resident(), time.perf_counter()
     run = load()
@@ -336,7 +348,8 @@ def serve(engine, model, path, threads):
 class Peer:
     def __init__(self, engine, model, work, program, threads):
         path = ENGINES[engine][1](model, work, program)
-        command = [sys.executable, __file__, "--serve", engine, model, "--path", path, "--threads", str(threads)]
+        command = [sys.executable, __file__, "--serve", engine, feeds_file(model, work), "--path", path]
+        command += ["--threads", str(threads)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         line = self.process.stdout.readline()
